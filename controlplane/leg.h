@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: ISC
+//
+// leg.h - one participant in one room with its transport: signalling conversation and its state, with a generation.
+// Everything runs on control; WebSocket work happens on io threads behind ws.h. Contract.
+#pragma once
+
+#include "controlplane/config.h"
+#include "dataplane/dataplane.h"
+
+struct leg;
+
+enum leg_state {
+	LEG_JOINING,     // until LEG_EVENT_READY or _FAILED
+	LEG_CONNECTED,
+	LEG_RECOVERING,  // resuming or rejoining by itself
+	LEG_ENDED,
+};
+
+enum leg_event_type {
+	LEG_EVENT_READY,  // signalling joined, DTLS up, target subscribed or absent: once
+	LEG_EVENT_FAILED, // the join failed: cause; the leg is ended
+	LEG_EVENT_LOST,   // ended after READY for good: reason
+	LEG_EVENT_STATE,  // CONNECTED <-> RECOVERING: reason
+	LEG_EVENT_FRAME,  // the first audio packet of this leg reached the source
+};
+
+// Reasons are the words of GetStatus: "", "left", "replaced", "duplicate_identity", "participant_removed", "room_deleted",
+// "server_shutdown", "signal_lost", "transport_lost", "join_failed".
+typedef void leg_event_fn(void *arg, struct leg *leg, enum leg_event_type type, const char *reason, const char *cause);
+
+struct leg_config {
+	const struct config *config;
+	const char *url, *token, *target_identity; // copied
+	const char *user_id;                       // for logs
+	uint32_t generation;
+	struct source *source; // borrowed from the slot, outlives the leg
+	leg_event_fn *event;
+	void *arg;
+};
+
+// Starts joining at once. NULL with err when an argument is bad (URL scheme, token without room or identity).
+struct leg *leg_join(const struct leg_config *config, struct err *err) RUNS_ON(control_role);
+// Says leave to the server (politely, bounded), closes the transport, then frees itself. No event is delivered after this
+// call returns. reason is for the log.
+void leg_leave(struct leg *leg, const char *reason) RUNS_ON(control_role); // takes NULL
+
+enum leg_state leg_state(const struct leg *leg);
+uint32_t leg_generation(const struct leg *leg);
+const char *leg_url(const struct leg *leg);      // normalised
+const char *leg_room(const struct leg *leg);     // video.room of the token
+const char *leg_identity(const struct leg *leg); // sub of the token
+const char *leg_target(const struct leg *leg);
+const char *leg_server_version(const struct leg *leg); // "" before join
+const char *leg_participant_sid(const struct leg *leg);
+unsigned leg_participant_count(const struct leg *leg); // with ourselves
+bool leg_target_present(const struct leg *leg);
+bool leg_track_subscribed(const struct leg *leg);
+bool leg_track_muted(const struct leg *leg);
+transport_id leg_transport(const struct leg *leg);
+bool leg_consent_fresh(const struct leg *leg); // answered within 5 s: GetStatus.connected

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: ISC
+//
+// ws.h - WebSocket client (ws, wss) on one io thread; control sees connections as objects with events. Contract.
+#pragma once
+
+#include "dataplane/base.h"
+#include "dataplane/roles.h"
+
+#define WS_MESSAGE_MAX (2u << 20) // LiveKit's own limit per message
+
+struct ws;
+
+enum ws_event_type {
+	WS_OPEN,    // the 101 came
+	WS_MESSAGE, // one whole binary message
+	WS_CLOSED,  // after OPEN: closed by either side or lost; text says how
+	WS_FAILED,  // before OPEN: text is a sentence; http_status > 0 when the server answered HTTP, with its body text
+};
+struct ws_event {
+	enum ws_event_type type;
+	const uint8_t *data; // valid during the callback
+	size_t bytes;
+	int http_status;
+	const char *text; // tokens cut out
+};
+// Runs on control.
+typedef void ws_event_fn(void *arg, struct ws *ws, const struct ws_event *event);
+
+struct ws_config {
+	const char *url;      // ws:// or wss://host[:port]/path?query
+	const char *bearer;   // Authorization: Bearer ...
+	const char *ca_file;  // extra trust anchors, "" = system only
+	uint32_t connect_limit_ms; // name, TCP, TLS, 101 together
+	const char *validate_url; // http(s) URL asked with the same bearer after a refused upgrade to learn the text; NULL: none
+	ws_event_fn *event;
+	void *arg;
+};
+
+int ws_init(struct err *err); // starts the io thread
+void ws_finish(void);
+struct ws *ws_connect(const struct ws_config *config, struct err *err) RUNS_ON(control_role);
+int ws_send(struct ws *ws, const void *data, size_t bytes) RUNS_ON(control_role); // binary, copied; -ENOBUFS when 4 MiB wait
+// Sends what is queued, then a close frame; bounded by 1 s; frees itself. No event after this returns.
+void ws_close(struct ws *ws) RUNS_ON(control_role); // takes NULL

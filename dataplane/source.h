@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: ISC
+//
+// source.h - one publication as a slot hears it: reorder, repair, decode, and write PCM cells into the slot's ring.
+//
+// Both ways in end here: RTP/Opus packets of the microphone track and PCM data packets with a sequence byte. A source
+// outlives legs: a swap only changes the generation of what arrives, the decoder goes on. No heap after creation. Contract.
+#pragma once
+
+#include "dataplane/base.h"
+#include "dataplane/drops.h"
+#include "dataplane/pcm.h"
+#include "dataplane/roles.h"
+
+enum source_input {
+	SOURCE_AUTO = 0, // the track while it is unmuted and gave a packet in the last 2 s, else data
+	SOURCE_TRACK = 1,
+	SOURCE_DATA = 2,
+};
+
+struct source_config {
+	enum source_input input;
+	uint32_t max_wait_ms;     // bound of the reorder wait, default 60
+	uint32_t data_wait_ms;    // reorder wait of the data way, default 60
+	uint32_t remainder_ms;    // a remainder older than this is flushed as a shorter frame, 40
+};
+
+// One decrypted RTP packet, header already parsed (rtp.h).
+struct source_rtp {
+	const uint8_t *payload;
+	uint16_t payload_bytes;
+	bool red; // payload is RFC 2198
+	bool marker;
+	uint16_t seq;
+	uint32_t timestamp; // 48 kHz
+	uint32_t ssrc;
+	uint32_t generation;
+	uint64_t arrival_ns;
+};
+
+struct source_stats {
+	uint64_t packets, bytes;             // RTP packets accepted
+	uint64_t lost, repaired_red, repaired_fec, concealed, late, duplicate, reordered, dtx_frames;
+	uint64_t ssrc_changes, mutes;
+	uint64_t data_packets, data_bytes, data_lost, data_duplicate, data_late, data_resets, data_reordered;
+	uint64_t data_odd_bytes;             // payloads with half a sample at the end: that byte is cut
+	uint64_t frames;                     // cells written
+	uint64_t decode_errors;
+	uint32_t jitter_us;                  // RFC 3550 interarrival jitter
+	uint64_t last_packet_ns;             // arrival of the last packet of either way
+	bool input_is_track;
+};
+
+struct source;
+
+// Takes its own reference on pcm. NULL when memory is short.
+struct source *source_create(struct pcm *pcm, const struct source_config *config) RUNS_ON(control_role);
+// Only after a grace period, when no worker can see it.
+void source_destroy(struct source *source) RUNS_ON(control_role); // takes NULL
+
+// Feed one packet. DROP_NONE when it was taken.
+enum drop source_rtp_input(struct source *source, const struct source_rtp *packet) RUNS_ON(worker_role);
+// One user payload of the data way: one sequence byte, then PCM16LE 16 kHz mono of any length.
+enum drop source_data_input(struct source *source, const uint8_t *payload, size_t bytes, uint32_t generation,
+	uint64_t arrival_ns) RUNS_ON(worker_role);
+// Sender report of the track: NTP time (64-bit, RFC 3550) at RTP timestamp.
+void source_sender_report(struct source *source, uint32_t ssrc, uint64_t ntp, uint32_t timestamp, uint64_t arrival_ns)
+	RUNS_ON(worker_role);
+// Signalled mute state of the track. While muted nothing is concealed and input auto turns to data at once.
+void source_set_muted(struct source *source, bool muted) RUNS_ON(worker_role);
+// The target or the leg's room changed: the next cell carries PCM_F_FENCE, nothing is concealed across.
+void source_fence(struct source *source) RUNS_ON(worker_role);
+
+// When source_poll must run again at the latest (an open gap, a remainder); 0: never. Cheap: read after every input.
+uint64_t source_deadline_ns(const struct source *source) RUNS_ON(worker_role);
+void source_poll(struct source *source, uint64_t now_ns) RUNS_ON(worker_role);
+
+// What an RTCP receiver report says about the stream (RFC 3550 6.4.1); false while nothing was received.
+struct source_reception {
+	uint32_t ssrc, extended_seq, jitter, last_sr, delay_since_sr;
+	int32_t cumulative_lost;
+	uint8_t fraction_lost;
+};
+bool source_reception_report(struct source *source, uint64_t now_ns, struct source_reception *ret_reception)
+	RUNS_ON(worker_role);
+
+// A torn read of a counter is possible, a wrong one is not: counters are relaxed atomics inside. Any thread.
+void source_stats(const struct source *source, struct source_stats *ret_stats);
