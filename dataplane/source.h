@@ -57,6 +57,10 @@ struct source *source_create(struct pcm *pcm, const struct source_config *config
 // Only after a grace period, when no worker can see it.
 void source_destroy(struct source *source) RUNS_ON(control_role); // takes NULL
 
+// What the owner hangs onto the source (its home worker); the source does not look at it. Set before it is fed.
+void source_set_owner(struct source *source, void *owner);
+void *source_owner(const struct source *source);
+
 // Feed one packet. DROP_NONE when it was taken.
 enum drop source_rtp_input(struct source *source, const struct source_rtp *packet) RUNS_ON(worker_role);
 // One user payload of the data way: one sequence byte, then PCM16LE 16 kHz mono of any length.

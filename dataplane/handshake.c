@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: ISC
+//
+// handshake.c - the thread of everything that is not media: ICE, DTLS handshakes, ARP, ICMP.
+//
+// Runs on: handshake. Owns struct transport.setup. What it decides reaches workers as keys and the selected remote, the
+// assoc thread as an established SSL object, control as events.
+
+#include "dataplane/arp.h"
+#include "dataplane/icmp.h"
+#include "dataplane/transport.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+#include <rte_lcore.h>
+
+static struct transport **known OWNED_BY(handshake_role); // by index
+static struct deadline_heap timers OWNED_BY(handshake_role);
+static uint64_t now_ns OWNED_BY(handshake_role);
+
+static void send_to(struct transport *transport, struct endpoint remote, const uint8_t *data, size_t bytes)
+	RUNS_ON(handshake_role)
+{
+	struct rte_mbuf *mbuf = plane_datagram(transport->port, transport->local.port, remote, data, bytes);
+	if (mbuf != NULL)
+		arp_send(mbuf, transport->worker, now_ns);
+}
+
+static void ice_send_cb(void *arg, struct endpoint remote, const uint8_t *data, size_t bytes)
+{
+	ENTERS(handshake_role);
+	send_to(arg, remote, data, bytes);
+}
+
+static void dtls_send_cb(void *arg, const uint8_t *data, size_t bytes)
+{
+	ENTERS(handshake_role);
+	struct transport *transport = arg;
+	uint64_t remote = atomic_load_explicit(&transport->remote, memory_order_relaxed);
+	if (remote != 0)
+		send_to(transport, endpoint_unpack(remote), data, bytes);
+}
+
+void handshake_ice_config(struct transport *transport, struct ice_config *ret_config)
+{
+	*ret_config = (struct ice_config){
+		.local = transport->local,
+		.connect_limit_ms = transport->connect_limit_ms,
+		.send = ice_send_cb,
+		.arg = transport,
+	};
+}
+
+static void report(struct transport *transport, enum transport_state state, const char *reason) RUNS_ON(handshake_role)
+{
+	if (atomic_load_explicit(&transport->state, memory_order_relaxed) == (uint32_t)state)
+		return;
+	atomic_store_explicit(&transport->state, state, memory_order_release);
+	struct dataplane_event event = {.type = TRANSPORT_EVENT_STATE, .transport = transport->id,
+		.generation = transport->generation, .state = state};
+	snprintf(event.reason, sizeof(event.reason), "%s", reason);
+	plane_event(&event);
+}
+
+static void fail(struct transport *transport, const char *reason) RUNS_ON(handshake_role)
+{
+	transport->setup.failed = true;
+	deadline_clear(&timers, &transport->setup.timer);
+	report(transport, TRANSPORT_FAILED, reason);
+}
+
+// The handshake is over: keys to the worker, the SSL object to assoc.
+static void established(struct transport *transport) RUNS_ON(handshake_role)
+{
+	struct transport_handshake *setup = &transport->setup;
+	struct srtp_keys keys;
+	struct err err = {""};
+	if (dtls_export_srtp(setup->dtls, &keys) < 0) {
+		fail(transport, "the DTLS handshake agreed on no SRTP profile");
+		return;
+	}
+	struct srtp *srtp = srtp_create(&keys, &err);
+	atomic_store_explicit(&transport->srtp_profile, keys.profile, memory_order_relaxed);
+	explicit_bzero(&keys, sizeof(keys));
+	if (srtp == NULL) {
+		fail(transport, err.text);
+		return;
+	}
+	struct slow *slow = slow_new(SLOW_ESTABLISHED, transport, 0);
+	if (slow == NULL) {
+		srtp_destroy(srtp);
+		fail(transport, "out of memory");
+		return;
+	}
+	atomic_store_explicit(&transport->next_srtp, srtp, memory_order_release);
+	slow->dtls = setup->dtls;
+	slow->dtls_client = setup->dtls_client;
+	setup->dtls = NULL;
+	setup->established = true;
+	mailbox_put(&plane.assoc_box, &slow->mail);
+	// Only now: what the worker hands to assoc from here on finds the SSL object there.
+	atomic_store_explicit(&transport->assoc_owns_dtls, true, memory_order_release);
+	report(transport, TRANSPORT_CONNECTED, "");
+}
+
+static void dtls_step(struct transport *transport) RUNS_ON(handshake_role)
+{
+	struct transport_handshake *setup = &transport->setup;
+	switch (dtls_state(setup->dtls)) {
+	case DTLS_ESTABLISHED:
+		established(transport);
+		break;
+	case DTLS_FAILED: {
+		char reason[160];
+		snprintf(reason, sizeof(reason), "DTLS: %s", dtls_failure(setup->dtls));
+		stats_drop(DROP_DTLS_FAILED, 1);
+		fail(transport, reason);
+		break;
+	}
+	case DTLS_CLOSED:
+		fail(transport, "DTLS: closed by the peer during the handshake");
+		break;
+	case DTLS_HANDSHAKING:
+		break;
+	}
+}
+
+static bool dtls_begin(struct transport *transport) RUNS_ON(handshake_role)
+{
+	struct transport_handshake *setup = &transport->setup;
+	if (setup->dtls != NULL)
+		return true;
+	struct err err = {""};
+	setup->dtls = dtls_create(plane.identity, setup->dtls_client ? DTLS_CLIENT : DTLS_SERVER, setup->fingerprint, NULL,
+		dtls_send_cb, transport, &err);
+	if (setup->dtls == NULL) {
+		fail(transport, err.text);
+		return false;
+	}
+	dtls_start(setup->dtls);
+	return true;
+}
+
+// Looks at everything that can have changed, reports it, and sets the one timer of the transport.
+static void advance(struct transport *transport) RUNS_ON(handshake_role)
+{
+	struct transport_handshake *setup = &transport->setup;
+	if (setup->failed || setup->ice == NULL)
+		return;
+	uint64_t next = ice_poll(setup->ice, now_ns);
+	enum ice_state ice = ice_state(setup->ice);
+	struct endpoint selected;
+	if (ice_selected(setup->ice, &selected))
+		atomic_store_explicit(&transport->remote, endpoint_pack(selected), memory_order_release);
+	atomic_store_explicit(&transport->consent_ns, ice_consent_ns(setup->ice), memory_order_relaxed);
+	atomic_store_explicit(&transport->rtt_us, ice_rtt_us(setup->ice), memory_order_relaxed);
+
+	if (ice == ICE_FAILED) {
+		fail(transport, setup->established ? "consent expired: the server answers no connectivity checks"
+						   : "no connectivity check was answered by the server");
+		return;
+	}
+	if (ice == ICE_CHECKING)
+		report(transport, TRANSPORT_CHECKING, "");
+	if (ice == ICE_CONNECTED && !setup->established) {
+		report(transport, TRANSPORT_HANDSHAKING, "");
+		if (!dtls_begin(transport))
+			return;
+	}
+	if (setup->dtls != NULL) {
+		uint64_t due = dtls_deadline_ns(setup->dtls);
+		if (due != 0 && due <= now_ns) {
+			dtls_timeout(setup->dtls);
+			due = dtls_deadline_ns(setup->dtls);
+		}
+		dtls_step(transport);
+		if (setup->failed)
+			return;
+		if (setup->dtls != NULL && due != 0 && (next == 0 || due < next))
+			next = due;
+	}
+	if (setup->established)
+		report(transport, ice == ICE_DISCONNECTED ? TRANSPORT_DISCONNECTED : TRANSPORT_CONNECTED, "");
+	else if (setup->deadline_ns != 0 && now_ns >= setup->deadline_ns) {
+		fail(transport, ice == ICE_CONNECTED ? "the DTLS handshake did not end in time"
+						     : "no connectivity check was answered by the server");
+		return;
+	} else if (setup->deadline_ns != 0 && (next == 0 || setup->deadline_ns < next))
+		next = setup->deadline_ns;
+	deadline_set(&timers, &setup->timer, next);
+}
+
+static struct transport *find(uint64_t id) RUNS_ON(handshake_role)
+{
+	struct transport *transport = known[transport_index(id)];
+	return transport != NULL && transport->id == id ? transport : NULL;
+}
+
+static enum drop datagram(struct rte_mbuf *mbuf) RUNS_ON(handshake_role)
+{
+	const struct packet *packet = packet_of(mbuf);
+	const uint8_t *data = rte_pktmbuf_mtod(mbuf, const uint8_t *);
+	size_t bytes = rte_pktmbuf_data_len(mbuf);
+	struct transport *transport = find(packet->transport);
+	if (transport == NULL || transport->setup.ice == NULL)
+		return DROP_STALE_GENERATION;
+	struct transport_handshake *setup = &transport->setup;
+	enum drop drop = DROP_NONE;
+	if (data[0] <= 3) {
+		drop = ice_input(setup->ice, packet->remote, data, bytes, now_ns);
+	} else if (!ice_is_valid_remote(setup->ice, packet->remote)) {
+		return DROP_ICE_UNVALIDATED;
+	} else if (setup->established || setup->failed || !setup->have_remote) {
+		return DROP_DTLS_UNEXPECTED;
+	} else {
+		if (atomic_load_explicit(&transport->remote, memory_order_relaxed) == 0)
+			atomic_store_explicit(&transport->remote, endpoint_pack(packet->remote), memory_order_release);
+		if (!dtls_begin(transport))
+			return DROP_DTLS_FAILED;
+		drop = dtls_input(setup->dtls, data, bytes, NULL, NULL);
+	}
+	advance(transport);
+	return drop;
+}
+
+// A record that the worker punted here while the SSL object was changing hands.
+static bool forward_to_assoc(struct rte_mbuf *mbuf) RUNS_ON(handshake_role)
+{
+	const struct transport *transport = find(packet_of(mbuf)->transport);
+	if (transport == NULL || !transport->setup.established || *rte_pktmbuf_mtod(mbuf, const uint8_t *) <= 3)
+		return false;
+	if (rte_ring_mp_enqueue(plane.assoc, mbuf) != 0)
+		return false;
+	doorbell_ring(&plane.assoc_bell);
+	return true;
+}
+
+static void packet_input(struct rte_mbuf *mbuf) RUNS_ON(handshake_role)
+{
+	enum drop drop;
+	switch (packet_of(mbuf)->kind) {
+	case PACKET_ARP:
+		drop = arp_input(packet_of(mbuf)->port, rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf),
+			now_ns);
+		break;
+	case PACKET_ICMP:
+		icmp_input(mbuf);
+		return;
+	default:
+		if (forward_to_assoc(mbuf))
+			return;
+		drop = datagram(mbuf);
+	}
+	if (drop != DROP_NONE)
+		stats_drop(drop, 1);
+	rte_pktmbuf_free(mbuf);
+}
+
+static void close_transport(struct slow *slow) RUNS_ON(handshake_role)
+{
+	struct transport *transport = slow->transport;
+	struct transport_handshake *setup = &transport->setup;
+	known[transport_index(transport->id)] = NULL;
+	deadline_clear(&timers, &setup->timer);
+	ice_destroy(setup->ice);
+	setup->ice = NULL;
+	if (setup->dtls != NULL) {
+		dtls_close(setup->dtls);
+		dtls_destroy(setup->dtls);
+		setup->dtls = NULL;
+	}
+	mailbox_put(&plane.assoc_box, &slow->mail); // assoc gives up its part next
+	transport_release(transport);
+}
+
+static void slow_input(struct slow *slow) RUNS_ON(handshake_role)
+{
+	struct transport *transport = slow->transport;
+	struct transport_handshake *setup = &transport->setup;
+	struct err err = {""};
+	switch (slow->type) {
+	case SLOW_OPEN:
+		known[transport_index(transport->id)] = transport;
+		mailbox_put(&plane.assoc_box, &slow->mail);
+		return;
+	case SLOW_CLOSE:
+		close_transport(slow);
+		return;
+	case SLOW_REMOTE:
+		setup->dtls_client = slow->remote.setup == TRANSPORT_SETUP_PASSIVE;
+		snprintf(setup->fingerprint, sizeof(setup->fingerprint), "%s", slow->remote.fingerprint);
+		if (!setup->have_remote)
+			setup->deadline_ns = now_ns + transport->connect_limit_ms * 1000000ull;
+		setup->have_remote = true;
+		if (ice_set_remote(setup->ice, slow->remote.ufrag, slow->remote.pwd, slow->remote.ice_lite, &err) < 0)
+			fail(transport, err.text);
+		break;
+	case SLOW_CANDIDATE:
+		if (ice_add_remote_candidate(setup->ice, slow->candidate, slow->priority) < 0)
+			plane_log(1, "a remote candidate was left out: there are too many");
+		break;
+	case SLOW_PROBE:
+		ice_probe(setup->ice, now_ns);
+		break;
+	default:
+		break;
+	}
+	advance(transport);
+	free(slow);
+}
+
+static void sleep_until(uint64_t deadline_ns) RUNS_ON(handshake_role)
+{
+	int timeout_ms = 1000;
+	if (deadline_ns != 0) {
+		uint64_t now = clock_mono_ns();
+		timeout_ms = deadline_ns <= now ? 0 : (int)MIN_OF((deadline_ns - now + 999999) / 1000000, 1000u);
+	}
+	struct pollfd fds[2] = {{.fd = plane.punt_bell.event_fd, .events = POLLIN},
+		{.fd = plane.handshake_box.event_fd, .events = POLLIN}};
+	doorbell_arm(&plane.punt_bell);
+	if (rte_ring_empty(plane.punt) && timeout_ms > 0)
+		poll(fds, 2, timeout_ms);
+	doorbell_disarm(&plane.punt_bell);
+	eventfd_t ignored;
+	if (fds[0].revents != 0)
+		eventfd_read(plane.punt_bell.event_fd, &ignored);
+}
+
+void *handshake_main(void *unused)
+{
+	ENTERS(handshake_role);
+	pthread_setname_np(pthread_self(), "handshake");
+	rte_thread_register();
+	known = calloc(TRANSPORTS_MAX, sizeof(*known));
+	while (!atomic_load_explicit(&plane.stop_slow, memory_order_acquire)) {
+		struct rte_mbuf *mbufs[BURST_MAX];
+		now_ns = clock_mono_ns();
+		unsigned count = rte_ring_sc_dequeue_burst(plane.punt, (void **)mbufs, BURST_MAX, NULL);
+		for (struct mail *mail = mailbox_take(&plane.handshake_box), *next; mail != NULL; mail = next) {
+			next = mail->next;
+			slow_input(CONTAINER_OF(mail, struct slow, mail));
+		}
+		for (unsigned i = 0; i < count; i++)
+			packet_input(mbufs[i]);
+		for (struct deadline *due; (due = deadline_due(&timers, now_ns)) != NULL;)
+			advance(CONTAINER_OF(due, struct transport, setup.timer));
+		uint64_t arp_next = arp_poll(now_ns);
+		uint64_t next = deadline_next(&timers);
+		if (next == 0 || (arp_next != 0 && arp_next < next))
+			next = arp_next;
+		if (count == 0)
+			sleep_until(next);
+	}
+	arp_finish();
+	deadline_finish(&timers);
+	free(known);
+	rte_thread_unregister();
+	return NULL;
+}

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: ISC
+//
+// ingress.c - the story of a packet, wire to PCM: eth, ip4, udp, transport, classify, srtp, rtp, source.
+//
+// Runs on: worker. Media stays here; everything else is punted to handshake or assoc through a bounded ring. A packet of a
+// transport that another worker owns is handed over once its transport is known.
+
+#include <netinet/in.h>
+#include <rte_ether.h>
+#include <rte_ip.h>
+#include <rte_udp.h>
+
+#include "dataplane/classify.h"
+#include "dataplane/rtcp.h"
+#include "dataplane/rtp.h"
+#include "dataplane/worker.h"
+
+#include "dataplane/hot.h"
+
+// What of a burst is SRTP waits here for one call into the crypto library.
+struct ingress_batch {
+	struct srtp_job jobs[BURST_MAX];
+	struct rte_mbuf *mbufs[BURST_MAX];
+	struct transport *transports[BURST_MAX];
+	unsigned count;
+};
+
+static void punt(struct worker *worker, struct rte_ring *ring, struct doorbell *bell, struct rte_mbuf *mbuf,
+	enum packet_kind kind, enum drop full) RUNS_ON(worker_role)
+{
+	packet_of(mbuf)->kind = (uint8_t)kind;
+	if (UNLIKELY(rte_ring_mp_enqueue(ring, mbuf) != 0)) {
+		worker_drop(worker, mbuf, full);
+		return;
+	}
+	doorbell_ring(bell);
+}
+
+// eth: is it for us, and what is inside. Leaves the data at the network header.
+static enum drop ingress_eth(const struct port *port, struct rte_mbuf *mbuf, uint16_t *ret_type)
+{
+	if (UNLIKELY(rte_pktmbuf_data_len(mbuf) < sizeof(struct rte_ether_hdr)))
+		return DROP_ETH_SHORT;
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(mbuf, const struct rte_ether_hdr *);
+	if (UNLIKELY(!rte_is_same_ether_addr(&eth->dst_addr, &port->mac) && !rte_is_broadcast_ether_addr(&eth->dst_addr)))
+		return DROP_ETH_NOT_FOR_US;
+	*ret_type = rte_be_to_cpu_16(eth->ether_type);
+	return DROP_NONE;
+}
+
+// ip4: header, checksum, destination. ret_protocol and the offset of what follows.
+static enum drop ingress_ip4(const struct port *port, struct rte_mbuf *mbuf, uint8_t *ret_protocol,
+	uint16_t *ret_offset, uint16_t *ret_bytes)
+{
+	uint16_t at = sizeof(struct rte_ether_hdr);
+	if (UNLIKELY(rte_pktmbuf_data_len(mbuf) < at + sizeof(struct rte_ipv4_hdr)))
+		return DROP_IP4_MALFORMED;
+	const struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(mbuf, const struct rte_ipv4_hdr *, at);
+	uint16_t header_bytes = (uint16_t)((ip->version_ihl & 15) * 4);
+	uint16_t total = rte_be_to_cpu_16(ip->total_length);
+	if (UNLIKELY(ip->version_ihl >> 4 != 4 || header_bytes < sizeof(*ip) || total < header_bytes ||
+		    at + total > rte_pktmbuf_data_len(mbuf)))
+		return DROP_IP4_MALFORMED;
+	uint16_t sum = rte_raw_cksum(ip, header_bytes);
+	if (UNLIKELY(sum != 0xffff))
+		return DROP_IP4_BAD_CHECKSUM;
+	if (UNLIKELY(rte_be_to_cpu_32(ip->dst_addr) != port->config.address))
+		return DROP_IP4_NOT_FOR_US;
+	if (UNLIKELY((rte_be_to_cpu_16(ip->fragment_offset) & 0x3fff) != 0))
+		return DROP_IP4_FRAGMENT;
+	*ret_protocol = ip->next_proto_id;
+	*ret_offset = (uint16_t)(at + header_bytes);
+	*ret_bytes = (uint16_t)(total - header_bytes);
+	packet_of(mbuf)->remote.ip = rte_be_to_cpu_32(ip->src_addr);
+	return DROP_NONE;
+}
+
+// udp: header and checksum; cuts the mbuf down to the payload.
+static enum drop ingress_udp(struct rte_mbuf *mbuf, uint16_t offset, uint16_t bytes)
+{
+	const struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(mbuf, const struct rte_ipv4_hdr *, sizeof(struct rte_ether_hdr));
+	const struct rte_udp_hdr *udp = rte_pktmbuf_mtod_offset(mbuf, const struct rte_udp_hdr *, offset);
+	if (UNLIKELY(bytes < sizeof(*udp)))
+		return DROP_UDP_MALFORMED;
+	uint16_t length = rte_be_to_cpu_16(udp->dgram_len);
+	if (UNLIKELY(length < sizeof(*udp) || length > bytes))
+		return DROP_UDP_MALFORMED;
+	if (udp->dgram_cksum != 0) {
+		uint32_t sum = rte_raw_cksum(udp, length) + (uint32_t)rte_ipv4_phdr_cksum(ip, 0);
+		// The pseudo header of rte_ipv4_phdr_cksum takes the length from the IP header; they differ only by padding.
+		uint16_t ip_payload = (uint16_t)(rte_be_to_cpu_16(ip->total_length) - (ip->version_ihl & 15) * 4);
+		if (ip_payload != length)
+			sum += (uint32_t)rte_cpu_to_be_16(length) + (uint16_t)~rte_cpu_to_be_16(ip_payload);
+		sum = (sum & 0xffff) + (sum >> 16);
+		sum = (sum & 0xffff) + (sum >> 16);
+		if (UNLIKELY(sum != 0xffff))
+			return DROP_UDP_BAD_CHECKSUM;
+	}
+	struct packet *packet = packet_of(mbuf);
+	packet->remote.port = rte_be_to_cpu_16(udp->src_port);
+	packet->local_port = rte_be_to_cpu_16(udp->dst_port);
+	rte_pktmbuf_adj(mbuf, (uint16_t)(offset + sizeof(*udp)));
+	rte_pktmbuf_trim(mbuf, (uint16_t)(rte_pktmbuf_data_len(mbuf) - (length - sizeof(*udp))));
+	return DROP_NONE;
+}
+
+// Sender reports go to the source, which maps media time to wall time; each is answered with a receiver report.
+struct ingress_report {
+	struct worker *worker;
+	struct transport *transport;
+	uint64_t arrival_ns;
+	bool answer;
+};
+
+static void ingress_sender_report(void *arg, uint32_t ssrc, uint64_t ntp, uint32_t timestamp)
+{
+	struct ingress_report *report = arg;
+	ENTERS(worker_role);
+	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++) {
+		const struct transport_stream *stream = &report->transport->rx.streams[i];
+		if (!stream->used || stream->ssrc != ssrc)
+			continue;
+		source_sender_report(report->transport->source, ssrc, ntp, timestamp, report->arrival_ns);
+		report->answer = true;
+	}
+}
+
+static void ingress_rtcp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
+{
+	uint32_t bytes = rte_pktmbuf_data_len(mbuf);
+	uint8_t *data = rte_pktmbuf_mtod(mbuf, uint8_t *);
+	enum drop drop = srtcp_unprotect(worker->srtp_mgr, transport->rx.srtp, data, &bytes);
+	struct ingress_report report = {worker, transport, packet_of(mbuf)->arrival_ns, false};
+	if (drop == DROP_NONE) {
+		struct rtcp_visitor visitor = {.sender_report = ingress_sender_report, .arg = &report};
+		drop = rtcp_parse(data, bytes, &visitor);
+	}
+	if (report.answer)
+		egress_report(worker, transport);
+	if (drop != DROP_NONE)
+		worker_drop(worker, mbuf, drop);
+	else
+		rte_pktmbuf_free(mbuf);
+}
+
+// A packet may overtake the answer that names its SSRC: a few are kept for a moment.
+static void ingress_keep(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
+{
+	struct transport_rx *rx = &transport->rx;
+	uint64_t oldest_ns = packet_of(mbuf)->arrival_ns - TRANSPORT_PENDING_MS * 1000000ull;
+	unsigned kept = 0;
+	for (unsigned i = 0; i < rx->pending_count; i++) {
+		if (packet_of(rx->pending[i])->arrival_ns < oldest_ns)
+			worker_drop(worker, rx->pending[i], DROP_RTP_UNKNOWN_SSRC);
+		else
+			rx->pending[kept++] = rx->pending[i];
+	}
+	rx->pending_count = kept;
+	if (kept == TRANSPORT_PENDING_MAX) {
+		worker_drop(worker, mbuf, DROP_RTP_UNKNOWN_SSRC);
+		return;
+	}
+	rx->pending[rx->pending_count++] = mbuf;
+}
+
+// Tells control once that audio of this transport has arrived.
+static void ingress_seen(struct transport *transport, bool *seen)
+{
+	if (LIKELY(*seen))
+		return;
+	uintptr_t event = (uintptr_t)(transport->id << 3 | PLANE_EVENT_FIRST_FRAME);
+	if (rte_ring_mp_enqueue(plane.worker_events, (void *)event) != 0)
+		return; // once more with the next packet
+	*seen = true;
+	doorbell_ring(&plane.control_bell);
+}
+
+void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
+{
+	struct rtp_header header;
+	enum drop drop = rtp_parse(rte_pktmbuf_mtod(mbuf, uint8_t *), rte_pktmbuf_data_len(mbuf), &header);
+	if (UNLIKELY(drop != DROP_NONE)) {
+		worker_drop(worker, mbuf, drop);
+		return;
+	}
+	struct transport_stream *stream = NULL;
+	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++)
+		if (transport->rx.streams[i].used && transport->rx.streams[i].ssrc == header.ssrc)
+			stream = &transport->rx.streams[i];
+	if (UNLIKELY(stream == NULL)) {
+		ingress_keep(worker, transport, mbuf);
+		return;
+	}
+	if (UNLIKELY(header.payload_type != stream->pt_opus && header.payload_type != stream->pt_red)) {
+		worker_drop(worker, mbuf, DROP_RTP_UNKNOWN_PT);
+		return;
+	}
+	struct source_rtp packet = {
+		.payload = header.payload,
+		.payload_bytes = (uint16_t)header.payload_bytes,
+		.red = header.payload_type == stream->pt_red,
+		.marker = header.marker,
+		.seq = header.seq,
+		.timestamp = header.timestamp,
+		.ssrc = header.ssrc,
+		.generation = transport->generation,
+		.arrival_ns = packet_of(mbuf)->arrival_ns,
+	};
+	drop = source_rtp_input(transport->source, &packet);
+	ingress_seen(transport, &stream->seen);
+	worker_source_opened(worker, home_of(transport->source));
+	if (drop != DROP_NONE)
+		worker_drop(worker, mbuf, drop);
+	else
+		rte_pktmbuf_free(mbuf);
+}
+
+static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RUNS_ON(worker_role)
+{
+	srtp_unprotect_burst(worker->srtp_mgr, batch->jobs, batch->count);
+	for (unsigned i = 0; i < batch->count; i++) {
+		struct rte_mbuf *mbuf = batch->mbufs[i];
+		if (UNLIKELY(batch->jobs[i].drop != DROP_NONE)) {
+			worker_drop(worker, mbuf, batch->jobs[i].drop);
+			continue;
+		}
+		rte_pktmbuf_trim(mbuf, (uint16_t)(rte_pktmbuf_data_len(mbuf) - batch->jobs[i].bytes));
+		ingress_rtp(worker, batch->transports[i], mbuf);
+	}
+	batch->count = 0;
+}
+
+// From the transport on, on its own worker.
+static void ingress_transport(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf,
+	struct ingress_batch *batch) RUNS_ON(worker_role)
+{
+	uint8_t *payload = rte_pktmbuf_mtod(mbuf, uint8_t *);
+	uint16_t bytes = rte_pktmbuf_data_len(mbuf);
+	stats_add(&transport->rx_packets, 1);
+	stats_add(&transport->rx_bytes, bytes);
+	enum classify kind = classify(payload, bytes);
+	if (UNLIKELY(transport->rx.srtp == NULL) && (kind == CLASSIFY_RTP || kind == CLASSIFY_RTCP)) {
+		transport->rx.srtp = atomic_exchange_explicit(&transport->next_srtp, NULL, memory_order_acq_rel);
+		if (transport->rx.srtp == NULL) {
+			worker_drop(worker, mbuf, DROP_SRTP_NO_KEYS);
+			return;
+		}
+	}
+	switch (kind) {
+	case CLASSIFY_RTP:
+		if (batch->count == BURST_MAX)
+			ingress_flush(worker, batch);
+		batch->jobs[batch->count] = (struct srtp_job){.srtp = transport->rx.srtp, .packet = payload, .bytes = bytes};
+		batch->mbufs[batch->count] = mbuf;
+		batch->transports[batch->count++] = transport;
+		return;
+	case CLASSIFY_RTCP:
+		ingress_rtcp(worker, transport, mbuf);
+		return;
+	case CLASSIFY_STUN:
+		punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
+		return;
+	case CLASSIFY_DTLS:
+		if (atomic_load_explicit(&transport->assoc_owns_dtls, memory_order_acquire))
+			punt(worker, plane.assoc, &plane.assoc_bell, mbuf, PACKET_UDP, DROP_ASSOC_FULL);
+		else
+			punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
+		return;
+	default:
+		worker_drop(worker, mbuf, DROP_CLASSIFY_UNKNOWN);
+	}
+}
+
+static void ingress_frame(struct worker *worker, unsigned port_index, struct rte_mbuf *mbuf,
+	struct ingress_batch *batch) RUNS_ON(worker_role)
+{
+	const struct port *port = &plane.ports[port_index];
+	struct packet *packet = packet_of(mbuf);
+	*packet = (struct packet){.arrival_ns = worker->now_ns, .port = (uint8_t)port_index};
+	uint16_t type = 0, offset = 0, bytes = 0;
+	uint8_t protocol = 0;
+	enum drop drop = ingress_eth(port, mbuf, &type);
+	if (drop == DROP_NONE && type == RTE_ETHER_TYPE_ARP) {
+		punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_ARP, DROP_PUNT_FULL);
+		return;
+	}
+	if (drop == DROP_NONE && type != RTE_ETHER_TYPE_IPV4)
+		drop = DROP_ETH_UNKNOWN_TYPE;
+	if (drop == DROP_NONE)
+		drop = ingress_ip4(port, mbuf, &protocol, &offset, &bytes);
+	if (drop == DROP_NONE && protocol == IPPROTO_ICMP) {
+		punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_ICMP, DROP_PUNT_FULL);
+		return;
+	}
+	if (drop == DROP_NONE && protocol != IPPROTO_UDP)
+		drop = DROP_IP4_UNKNOWN_PROTOCOL;
+	if (drop == DROP_NONE)
+		drop = ingress_udp(mbuf, offset, bytes);
+	if (UNLIKELY(drop != DROP_NONE)) {
+		worker_drop(worker, mbuf, drop);
+		return;
+	}
+	struct transport *transport = transport_lookup((struct endpoint){port->config.address, packet->local_port});
+	if (UNLIKELY(transport == NULL)) {
+		worker_drop(worker, mbuf, DROP_UDP_NO_TRANSPORT);
+		return;
+	}
+	packet->transport = transport->id;
+	packet->generation = transport->generation;
+	if (UNLIKELY(transport->worker != worker->index)) {
+		struct worker *owner = &plane.workers[transport->worker];
+		punt(worker, owner->inbox, &owner->bell, mbuf, PACKET_UDP, DROP_HANDOVER_FULL);
+		return;
+	}
+	ingress_transport(worker, transport, mbuf, batch);
+}
+
+void ingress_wire(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned count)
+{
+	struct ingress_batch batch;
+	batch.count = 0;
+	stats_add(&worker->stats.rx_packets, count);
+	for (unsigned i = 0; i < count; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+	for (unsigned i = 0; i < count; i++)
+		ingress_frame(worker, port, mbufs[i], &batch);
+	if (batch.count > 0)
+		ingress_flush(worker, &batch);
+}
+
+static void ingress_audio(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
+	RUNS_ON(worker_role)
+{
+	enum drop drop = source_data_input(transport->source, rte_pktmbuf_mtod(mbuf, uint8_t *),
+		rte_pktmbuf_data_len(mbuf), transport->generation, packet_of(mbuf)->arrival_ns);
+	ingress_seen(transport, &transport->rx.audio_seen);
+	worker_source_opened(worker, home_of(transport->source));
+	if (drop != DROP_NONE)
+		worker_drop(worker, mbuf, drop);
+	else
+		rte_pktmbuf_free(mbuf);
+}
+
+void ingress_inbox(struct worker *worker, struct rte_mbuf **mbufs, unsigned count)
+{
+	struct ingress_batch batch;
+	batch.count = 0;
+	for (unsigned i = 0; i < count; i++) {
+		struct packet *packet = packet_of(mbufs[i]);
+		struct transport *transport = transport_by_id(packet->transport);
+		if (UNLIKELY(transport == NULL))
+			worker_drop(worker, mbufs[i], DROP_STALE_GENERATION);
+		else if (packet->kind == PACKET_AUDIO)
+			ingress_audio(worker, transport, mbufs[i]);
+		else
+			ingress_transport(worker, transport, mbufs[i], &batch);
+	}
+	if (batch.count > 0)
+		ingress_flush(worker, &batch);
+}

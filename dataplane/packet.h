@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: ISC
+//
+// packet.h - what we know of an mbuf, kept in its private area; and how threads find a transport again by its id.
+//
+// Runs on: any.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include "dataplane/base.h"
+
+#define PACKET_PRIVATE_BYTES 64
+#define BURST_MAX 32
+
+enum packet_kind {
+	PACKET_WIRE,      // a frame as it came
+	PACKET_UDP,       // in: data starts at the UDP payload, transport is known
+	PACKET_ARP,       // in, punted: a whole frame
+	PACKET_ICMP,      // in, punted: a whole frame
+	PACKET_AUDIO,     // in, from assoc: a user payload of the data way
+	PACKET_OUT_UDP,   // out: a UDP payload; local and remote are filled in
+	PACKET_OUT_FRAME, // out: a whole frame (ARP, ICMP)
+};
+
+struct packet {
+	uint64_t arrival_ns;   // clock_mono_ns at receive burst
+	uint64_t transport;    // transport_id, 0: none
+	struct endpoint remote; // in: source, out: destination
+	uint32_t generation;
+	uint16_t local_port;   // host order
+	uint8_t port;          // index into the configured ports
+	uint8_t kind;          // enum packet_kind
+};
+_Static_assert(sizeof(struct packet) <= PACKET_PRIVATE_BYTES, "fits the mbuf's private area");
+
+static inline struct packet *packet_of(struct rte_mbuf *mbuf)
+{
+	return rte_mbuf_to_priv(mbuf);
+}
+
+// A transport id is index | serial << 20: threads keep their own array by index and compare the whole id.
+#define TRANSPORTS_BITS 17
+#define TRANSPORTS_MAX (1u << TRANSPORTS_BITS)
+static inline uint32_t transport_index(uint64_t id)
+{
+	return (uint32_t)(id & 0xfffff) % TRANSPORTS_MAX;
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: ISC
+//
+// transport.h - one PeerConnection: its parts, each with one owner, and its life: opened, published, closed, freed.
+//
+// Control creates it and puts it into the table; workers find it by local address and port, the handshake and assoc
+// threads by its id in arrays of their own. Closing takes it out of the table, lets the owners give up their parts one
+// after the other, and frees the memory after a grace period. No part points into another transport.
+#pragma once
+
+#include "dataplane/dataplane.h"
+#include "dataplane/deadline.h"
+#include "dataplane/dtls.h"
+#include "dataplane/ice.h"
+#include "dataplane/packet.h"
+#include "dataplane/plane.h"
+#include "dataplane/rcu.h"
+#include "dataplane/sctp.h"
+#include "dataplane/srtp.h"
+#include "dataplane/stats.h"
+
+#define TRANSPORT_STREAMS_MAX 4
+#define TRANSPORT_PENDING_MAX 16 // packets of an SSRC that signalling has not named yet
+#define TRANSPORT_PENDING_MS 200
+
+struct transport_stream {
+	uint32_t ssrc;
+	uint8_t pt_opus, pt_red;
+	bool used, seen;
+};
+
+struct transport_rx {
+	struct srtp *srtp;
+	struct transport_stream streams[TRANSPORT_STREAMS_MAX];
+	struct rte_mbuf *pending[TRANSPORT_PENDING_MAX]; // decrypted
+	unsigned pending_count;
+	uint32_t local_ssrc; // of our receiver reports
+	bool audio_seen;     // control has heard of the first frame of the data way
+};
+
+struct transport_handshake {
+	struct ice *ice;
+	struct dtls *dtls; // until it is established
+	char fingerprint[TRANSPORT_TEXT]; // the peer's
+	bool have_remote, dtls_client, established, failed;
+	uint64_t deadline_ns; // for ICE and DTLS together
+	struct deadline timer;
+	enum ice_state reported;
+};
+
+struct transport_assoc {
+	struct dtls *dtls;
+	struct sctp *sctp;
+	uint64_t arrival_ns; // of the datagram in hand
+	bool closed;
+};
+
+struct transport {
+	// Immutable once published.
+	transport_id id;
+	struct endpoint local;
+	unsigned port, worker;
+	uint32_t generation;
+	struct source *source;
+	bool data;
+	char data_identity[256];
+	uint32_t connect_limit_ms;
+
+	struct transport_rx rx OWNED_BY(worker_role) CACHE_ALIGNED;
+	_Atomic(struct srtp *) next_srtp; // handshake puts it, the worker takes it over whole
+	_Atomic(uint64_t) remote;         // selected remote: ip << 16 | port; handshake writes
+	_Atomic(bool) assoc_owns_dtls;    // DTLS records go to assoc
+	stats_counter rx_packets, rx_bytes, tx_packets, tx_bytes; // worker writes
+
+	struct transport_handshake setup OWNED_BY(handshake_role) CACHE_ALIGNED;
+	struct transport_assoc assoc OWNED_BY(assoc_role);
+
+	// Written by handshake or assoc, read by control.
+	_Atomic(uint32_t) state; // enum transport_state
+	_Atomic(uint64_t) consent_ns;
+	_Atomic(uint32_t) rtt_us, srtp_profile;
+	_Atomic(bool) data_open;
+
+	_Atomic(unsigned) owners; // parts not yet given up after close
+	struct released released;
+	struct rcu_retired retired;
+	struct {
+		void *next, *hash; // room for cds_lfht_node
+	} node CACHE_ALIGNED;
+};
+
+static inline uint64_t endpoint_pack(struct endpoint e)
+{
+	return (uint64_t)e.ip << 16 | e.port;
+}
+
+static inline struct endpoint endpoint_unpack(uint64_t packed)
+{
+	return (struct endpoint){.ip = (uint32_t)(packed >> 16), .port = (uint16_t)packed};
+}
+
+// ---- the table (transport_table.c)
+int transport_table_init(struct err *err);
+void transport_table_finish(void);
+void transport_table_add(struct transport *transport) RUNS_ON(control_role);
+void transport_table_remove(struct transport *transport) RUNS_ON(control_role);
+// Valid until the worker's next quiescent state.
+struct transport *transport_lookup(struct endpoint local) RUNS_ON(worker_role);
+struct transport *transport_by_id(uint64_t id) RUNS_ON(worker_role);
+
+// The agent's configuration, made before the transport is published (handshake.c).
+void handshake_ice_config(struct transport *transport, struct ice_config *ret_config);
+
+// ---- the owners give up their part (worker_mail, handshake, assoc); the last one lets control free it.
+void transport_release(struct transport *transport);

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: ISC
+//
+// worker_mail.c - what control asks of a worker: map an SSRC, give up a transport, mute, fence or forget a source.
+//
+// Runs on: worker.
+
+#include "dataplane/worker.h"
+
+#include "dataplane/hot.h"
+
+static void mail_map(struct worker *worker, struct transport *transport, const struct worker_mail *mail)
+	RUNS_ON(worker_role)
+{
+	struct transport_rx *rx = &transport->rx;
+	struct transport_stream *place = NULL;
+	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++) {
+		if (rx->streams[i].used && rx->streams[i].ssrc == mail->ssrc)
+			place = &rx->streams[i];
+		else if (place == NULL && !rx->streams[i].used)
+			place = &rx->streams[i];
+	}
+	if (place == NULL)
+		place = &rx->streams[0];
+	bool known = place->used && place->ssrc == mail->ssrc;
+	*place = (struct transport_stream){mail->ssrc, mail->pt_opus, mail->pt_red, true, known && place->seen};
+
+	// What overtook the answer is delivered now; what is still unknown goes back to waiting.
+	struct rte_mbuf *waiting[TRANSPORT_PENDING_MAX];
+	unsigned count = rx->pending_count;
+	memcpy(waiting, rx->pending, sizeof(waiting));
+	rx->pending_count = 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (packet_of(waiting[i])->arrival_ns + TRANSPORT_PENDING_MS * 1000000ull < worker->now_ns)
+			worker_drop(worker, waiting[i], DROP_RTP_UNKNOWN_SSRC);
+		else
+			ingress_rtp(worker, transport, waiting[i]);
+	}
+}
+
+static void mail_unmap(struct transport *transport, uint32_t ssrc) RUNS_ON(worker_role)
+{
+	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++)
+		if (transport->rx.streams[i].used && transport->rx.streams[i].ssrc == ssrc)
+			transport->rx.streams[i] = (struct transport_stream){0};
+}
+
+static void mail_release(struct worker *worker, struct transport *transport) RUNS_ON(worker_role)
+{
+	for (unsigned i = 0; i < transport->rx.pending_count; i++)
+		worker_drop(worker, transport->rx.pending[i], DROP_STALE_GENERATION);
+	transport->rx.pending_count = 0;
+	// The crypto contexts stay in place: control frees them with the transport, after the grace period.
+	transport_release(transport);
+}
+
+static void mail_forget(struct worker *worker, struct home *home) RUNS_ON(worker_role)
+{
+	for (struct home **link = &worker->open; *link != NULL; link = &(*link)->next) {
+		if (*link == home) {
+			*link = home->next;
+			break;
+		}
+	}
+	home->listed = false;
+	home_release(home);
+}
+
+void worker_mail_read(struct worker *worker)
+{
+	struct worker_mail *mail;
+	while (rte_ring_sc_dequeue(worker->mail, (void **)&mail) == 0) {
+		struct transport *transport = mail->transport ? transport_by_id(mail->transport) : NULL;
+		switch (mail->type) {
+		case WORKER_MAIL_MAP:
+			if (transport != NULL)
+				mail_map(worker, transport, mail);
+			break;
+		case WORKER_MAIL_UNMAP:
+			if (transport != NULL)
+				mail_unmap(transport, mail->ssrc);
+			break;
+		case WORKER_MAIL_RELEASE:
+			mail_release(worker, mail->released);
+			break;
+		case WORKER_MAIL_MUTED:
+			source_set_muted(mail->home->source, mail->muted);
+			worker_source_opened(worker, mail->home);
+			break;
+		case WORKER_MAIL_FENCE:
+			source_fence(mail->home->source);
+			worker_source_opened(worker, mail->home);
+			break;
+		case WORKER_MAIL_FORGET:
+			mail_forget(worker, mail->home);
+			break;
+		}
+		rte_mempool_put(plane.mail_pool, mail);
+	}
+}
