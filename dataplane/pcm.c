@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: ISC
+//
+// pcm.c - an overwriting broadcast ring of 20 ms cells; every consumer is a cursor into it.
+//
+// Runs on: worker (pcm_write); any (the rest). Every cell is a seqlock: its version is odd while the writer is in it and
+// seq * 2 + 2 afterwards. The words are relaxed atomics, so that a torn read is thrown away and never a data race.
+
+#include "dataplane/pcm.h"
+
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+#define WORDS ((sizeof(struct pcm_frame) + 7) / 8)
+
+struct cell {
+	_Atomic(uint64_t) version;
+	_Atomic(uint64_t) words[WORDS];
+};
+
+struct pcm {
+	_Atomic(uint64_t) head; // frames ever written
+	_Atomic(uint64_t) base; // nothing before it is to be heard (wiped)
+	_Atomic(struct pcm_waker *) wakers[PCM_WAKERS_MAX];
+	_Atomic(uint32_t) waker_refs[PCM_WAKERS_MAX];
+	_Atomic(unsigned) refs;
+	uint64_t count;
+	struct cell cells[];
+};
+
+struct pcm *pcm_create(uint32_t capacity_ms)
+{
+	uint64_t count = MAX_OF((capacity_ms + PCM_CELL_MS - 1) / PCM_CELL_MS, 2u);
+	struct pcm *pcm = calloc(1, sizeof(*pcm) + count * sizeof(struct cell));
+	if (pcm == NULL)
+		return NULL;
+	pcm->count = count;
+	atomic_init(&pcm->refs, 1);
+	return pcm;
+}
+
+struct pcm *pcm_ref(struct pcm *pcm)
+{
+	atomic_fetch_add_explicit(&pcm->refs, 1, memory_order_relaxed);
+	return pcm;
+}
+
+void pcm_unref(struct pcm *pcm)
+{
+	if (pcm != NULL && atomic_fetch_sub_explicit(&pcm->refs, 1, memory_order_acq_rel) == 1)
+		free(pcm);
+}
+
+int pcm_waker_add(struct pcm *pcm, struct pcm_waker *waker)
+{
+	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++) {
+		if (atomic_load(&pcm->wakers[i]) == waker) {
+			atomic_fetch_add(&pcm->waker_refs[i], 1);
+			return 0;
+		}
+	}
+	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++) {
+		struct pcm_waker *none = NULL;
+		if (atomic_compare_exchange_strong(&pcm->wakers[i], &none, waker)) {
+			atomic_store(&pcm->waker_refs[i], 1);
+			return 0;
+		}
+	}
+	return -ENOSPC;
+}
+
+void pcm_waker_remove(struct pcm *pcm, struct pcm_waker *waker)
+{
+	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++)
+		if (atomic_load(&pcm->wakers[i]) == waker && atomic_fetch_sub(&pcm->waker_refs[i], 1) == 1)
+			atomic_store(&pcm->wakers[i], NULL);
+}
+
+void pcm_write(struct pcm *pcm, struct pcm_frame *frame)
+{
+	uint64_t seq = atomic_load_explicit(&pcm->head, memory_order_relaxed), words[WORDS];
+	struct cell *cell = &pcm->cells[seq % pcm->count];
+	frame->seq = seq;
+	memcpy(words, frame, sizeof(*frame));
+	// Odd: a reader inside starts over. The words may not move before it; each is a release for that reason.
+	atomic_store_explicit(&cell->version, seq * 2 + 1, memory_order_relaxed);
+	for (size_t i = 0; i < WORDS; i++)
+		atomic_store_explicit(&cell->words[i], words[i], memory_order_release);
+	atomic_store_explicit(&cell->version, seq * 2 + 2, memory_order_release);
+	atomic_store_explicit(&pcm->head, seq + 1, memory_order_seq_cst);
+	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++) {
+		struct pcm_waker *waker = atomic_load_explicit(&pcm->wakers[i], memory_order_acquire);
+		if (waker != NULL && atomic_load_explicit(&waker->asleep, memory_order_seq_cst) != 0 &&
+			atomic_exchange_explicit(&waker->asleep, 0, memory_order_seq_cst) != 0)
+			eventfd_write(waker->event_fd, 1);
+	}
+}
+
+uint64_t pcm_head(const struct pcm *pcm)
+{
+	return atomic_load_explicit(&pcm->head, memory_order_seq_cst);
+}
+
+uint64_t pcm_tail(const struct pcm *pcm)
+{
+	uint64_t head = pcm_head(pcm), base = atomic_load_explicit(&pcm->base, memory_order_acquire);
+	// One cell may be in the writer's hands.
+	uint64_t oldest = head > pcm->count - 1 ? head - (pcm->count - 1) : 0;
+	return MAX_OF(oldest, MIN_OF(base, head));
+}
+
+static bool cell_read(const struct cell *cell, uint64_t seq, struct pcm_frame *ret_frame)
+{
+	uint64_t words[WORDS];
+	if (atomic_load_explicit(&cell->version, memory_order_acquire) != seq * 2 + 2)
+		return false;
+	for (size_t i = 0; i < WORDS; i++)
+		words[i] = atomic_load_explicit(&cell->words[i], memory_order_acquire);
+	if (atomic_load_explicit(&cell->version, memory_order_relaxed) != seq * 2 + 2)
+		return false;
+	memcpy(ret_frame, words, sizeof(*ret_frame));
+	return true;
+}
+
+int pcm_read(const struct pcm *pcm, uint64_t *cursor, struct pcm_frame *ret_frame, uint64_t *ret_lapped)
+{
+	for (;;) {
+		uint64_t tail = pcm_tail(pcm);
+		if (*cursor < tail) {
+			*ret_lapped += tail - *cursor;
+			*cursor = tail;
+		}
+		if (*cursor >= pcm_head(pcm))
+			return 0;
+		if (cell_read(&pcm->cells[*cursor % pcm->count], *cursor, ret_frame)) {
+			(*cursor)++;
+			return 1;
+		}
+		// Overwritten meanwhile: the tail has moved on.
+		if (*cursor >= pcm_tail(pcm)) {
+			*ret_lapped += 1;
+			(*cursor)++;
+		}
+	}
+}
+
+void pcm_wipe(struct pcm *pcm)
+{
+	atomic_store_explicit(&pcm->base, pcm_head(pcm), memory_order_release);
+	for (uint64_t c = 0; c < pcm->count; c++) {
+		atomic_store_explicit(&pcm->cells[c].version, 1, memory_order_release);
+		for (size_t i = 0; i < WORDS; i++)
+			atomic_store_explicit(&pcm->cells[c].words[i], 0, memory_order_release);
+	}
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: ISC
+//
+// source.c - one publication as a slot hears it: its life, which of the two ways counts, timers and statistics.
+//
+// Runs on: worker; source_create, source_destroy: control.   Upstream: ingress.   Downstream: pcm.
+
+#include "dataplane/source_state.h"
+
+#include <stdlib.h>
+
+struct source *source_create(struct pcm *pcm, const struct source_config *config)
+{
+	struct source *source = calloc(1, sizeof(*source) + opus_dec_bytes());
+	if (source == NULL)
+		return NULL;
+	source->config = *config;
+	if (source->config.max_wait_ms == 0)
+		source->config.max_wait_ms = 60;
+	if (source->config.data_wait_ms == 0)
+		source->config.data_wait_ms = 60;
+	if (source->config.remainder_ms == 0)
+		source->config.remainder_ms = 40;
+	source->pcm = pcm_ref(pcm);
+	opus_dec_init(&source->decoder, source->decoder_memory);
+	jitter_init(&source->track.jitter, source->config.max_wait_ms);
+	seqbyte_init(&source->order, source->config.data_wait_ms);
+	return source;
+}
+
+void source_destroy(struct source *source)
+{
+	if (source == NULL)
+		return;
+	pcm_unref(source->pcm);
+	free(source);
+}
+
+void source_set_owner(struct source *source, void *owner)
+{
+	source->owner = owner;
+}
+
+void *source_owner(const struct source *source)
+{
+	return source->owner;
+}
+
+int64_t source_wall_us(uint64_t mono_ns)
+{
+	return clock_wall_us() - ((int64_t)clock_mono_ns() - (int64_t)mono_ns) / 1000;
+}
+
+void source_emit(struct source *source, const int16_t *samples, unsigned count, uint16_t flags, int64_t capture_us,
+	uint64_t arrival_ns)
+{
+	if (source->fence) {
+		recut_flush(&source->recut, source->pcm);
+		flags |= PCM_F_FENCE;
+		source->fence = false;
+	}
+	struct recut_run run = {samples, count, flags, source->generation, capture_us, arrival_ns};
+	recut_run(&source->recut, source->pcm, &run);
+	atomic_store_explicit(&source->counters.frames, source->recut.cells, memory_order_relaxed);
+}
+
+// ---- which way counts
+
+static bool track_is_input(const struct source *source, uint64_t now_ns)
+{
+	if (source->config.input != SOURCE_AUTO)
+		return source->config.input == SOURCE_TRACK;
+	return !source->muted && source->track.last_ns != 0 && now_ns - source->track.last_ns < SOURCE_TRACK_ALIVE_NS;
+}
+
+// Between two ways lies a fence: nobody's words run into another's.
+static void input_is(struct source *source, bool track) RUNS_ON(worker_role)
+{
+	if (source->input_known && source->track_was_input != track)
+		source->fence = true;
+	source->input_known = true;
+	source->track_was_input = track;
+	atomic_store_explicit(&source->counters.input_is_track, track, memory_order_relaxed);
+}
+
+static void generation_is(struct source *source, uint32_t generation)
+{
+	source->generation = generation;
+}
+
+enum drop source_track_input(struct source *source, const struct source_rtp *packet) RUNS_ON(worker_role);
+enum drop source_order_input(struct source *source, const uint8_t *payload, size_t bytes, uint64_t arrival_ns)
+	RUNS_ON(worker_role);
+
+enum drop source_rtp_input(struct source *source, const struct source_rtp *packet)
+{
+	if (source->config.input == SOURCE_DATA)
+		return DROP_RTP_UNWANTED;
+	// While the track is signalled muted the server pads it with silence of its own; the data way may speak meanwhile.
+	source->track.last_ns = packet->arrival_ns;
+	atomic_store_explicit(&source->counters.last_packet_ns, packet->arrival_ns, memory_order_relaxed);
+	generation_is(source, packet->generation);
+	if (!source->muted)
+		input_is(source, true);
+	return source_track_input(source, packet);
+}
+
+enum drop source_data_input(struct source *source, const uint8_t *payload, size_t bytes, uint32_t generation,
+	uint64_t arrival_ns)
+{
+	if (bytes < 2)
+		return DROP_DATA_NOT_AUDIO;
+	if (track_is_input(source, arrival_ns))
+		return DROP_DATA_UNWANTED;
+	atomic_store_explicit(&source->counters.last_packet_ns, arrival_ns, memory_order_relaxed);
+	generation_is(source, generation);
+	input_is(source, false);
+	return source_order_input(source, payload, bytes, arrival_ns);
+}
+
+void source_set_muted(struct source *source, bool muted)
+{
+	if (muted && !source->muted)
+		stats_add(&source->counters.mutes, 1);
+	source->muted = muted;
+}
+
+void source_fence(struct source *source)
+{
+	recut_flush(&source->recut, source->pcm);
+	source->fence = true;
+	source_track_restart(source);
+	seqbyte_reset(&source->order);
+	source->muted = false;
+	source->track.last_ns = 0;
+}
+
+// ---- timers
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+uint64_t source_deadline_ns(const struct source *source)
+{
+	uint64_t deadline = earlier(jitter_deadline_ns(&source->track.jitter), seqbyte_deadline_ns(&source->order));
+	if (source->recut.samples > 0)
+		deadline = earlier(deadline, source->recut.began_ns + source->config.remainder_ms * 1000000ull);
+	return deadline;
+}
+
+void source_poll(struct source *source, uint64_t now_ns)
+{
+	source_track_drain(source, now_ns);
+	source_data_drain(source, now_ns);
+	if (source->recut.samples > 0 && now_ns >= source->recut.began_ns + source->config.remainder_ms * 1000000ull) {
+		recut_flush(&source->recut, source->pcm);
+		atomic_store_explicit(&source->counters.frames, source->recut.cells, memory_order_relaxed);
+	}
+}
+
+// ---- statistics
+
+void source_stats(const struct source *source, struct source_stats *ret_stats)
+{
+	const struct source_counters *c = &source->counters;
+	*ret_stats = (struct source_stats){
+		.packets = stats_get(&c->packets),
+		.bytes = stats_get(&c->bytes),
+		.lost = stats_get(&c->lost),
+		.repaired_red = stats_get(&c->repaired_red),
+		.repaired_fec = stats_get(&c->repaired_fec),
+		.concealed = stats_get(&c->concealed),
+		.late = stats_get(&c->late),
+		.duplicate = stats_get(&c->duplicate),
+		.reordered = stats_get(&c->reordered),
+		.dtx_frames = stats_get(&c->dtx_frames),
+		.ssrc_changes = stats_get(&c->ssrc_changes),
+		.mutes = stats_get(&c->mutes),
+		.data_packets = stats_get(&c->data_packets),
+		.data_bytes = stats_get(&c->data_bytes),
+		.data_lost = stats_get(&c->data_lost),
+		.data_duplicate = stats_get(&c->data_duplicate),
+		.data_late = stats_get(&c->data_late),
+		.data_resets = stats_get(&c->data_resets),
+		.data_reordered = stats_get(&c->data_reordered),
+		.data_odd_bytes = stats_get(&c->data_odd_bytes),
+		.frames = stats_get(&c->frames),
+		.decode_errors = stats_get(&c->decode_errors),
+		.jitter_us = (uint32_t)stats_get(&c->jitter_us),
+		.last_packet_ns = stats_get(&c->last_packet_ns),
+		.input_is_track = stats_get(&c->input_is_track) != 0,
+	};
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: ISC
+//
+// source_data.c - the data way into a source: a sequence byte, then PCM16LE of any length.
+//
+// Runs on: worker.   Upstream: assoc through the inbox ring.   Downstream: recut.
+
+#include "dataplane/source_state.h"
+
+#include "dataplane/hot.h"
+
+enum drop source_order_input(struct source *source, const uint8_t *payload, size_t bytes, uint64_t arrival_ns)
+	RUNS_ON(worker_role);
+
+static void deliver(struct source *source, const struct seqbyte_packet *packet) RUNS_ON(worker_role)
+{
+	unsigned count = packet->bytes / 2;
+	int16_t *samples = source->samples;
+	for (unsigned done = 0; done < count;) {
+		unsigned part = MIN_OF(count - done, (unsigned)ARRAY_SIZE(source->samples));
+		memcpy(samples, packet->payload + (size_t)done * 2, (size_t)part * 2);
+		int64_t capture_us = source_wall_us(packet->arrival_ns) - (int64_t)count * 1000000 / PCM_RATE_HZ;
+		source_emit(source, samples, part, PCM_F_DATA, capture_us + (int64_t)done * 1000000 / PCM_RATE_HZ,
+			packet->arrival_ns);
+		done += part;
+	}
+}
+
+void source_data_drain(struct source *source, uint64_t now_ns)
+{
+	unsigned lost;
+	for (const struct seqbyte_packet *packet; (packet = seqbyte_get(&source->order, now_ns, &lost)) != NULL;) {
+		if (lost > 0)
+			stats_add(&source->counters.data_lost, lost);
+		deliver(source, packet);
+	}
+}
+
+enum drop source_order_input(struct source *source, const uint8_t *payload, size_t bytes, uint64_t arrival_ns)
+{
+	struct source_counters *counters = &source->counters;
+	size_t pcm_bytes = bytes - 1;
+	if (pcm_bytes & 1) { // half a sample: cut, never shifted into the next
+		stats_add(&counters->data_odd_bytes, 1);
+		pcm_bytes--;
+	}
+	if (pcm_bytes == 0)
+		return DROP_DATA_NOT_AUDIO;
+	unsigned lost;
+	uint64_t resets = source->order.resets;
+	bool behind_gap = source->order.started && payload[0] != source->order.next;
+	enum drop drop = seqbyte_put(&source->order, payload[0], payload + 1, pcm_bytes, arrival_ns, &lost);
+	if (drop == DROP_JITTER_FULL) { // far ahead of an open gap: the wait is over
+		source_data_drain(source, UINT64_MAX);
+		drop = seqbyte_put(&source->order, payload[0], payload + 1, pcm_bytes, arrival_ns, &lost);
+	}
+	stats_add(&counters->data_lost, lost);
+	stats_add(&counters->data_resets, source->order.resets - resets);
+	if (drop != DROP_NONE) {
+		stats_add(drop == DROP_DATA_DUPLICATE ? &counters->data_duplicate : &counters->data_late, 1);
+		return drop;
+	}
+	if (!behind_gap && source->order.held > 1)
+		stats_add(&counters->data_reordered, 1);
+	stats_add(&counters->data_packets, 1);
+	stats_add(&counters->data_bytes, bytes);
+	source_data_drain(source, arrival_ns);
+	return DROP_NONE;
+}

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: ISC
+//
+// srtp.c - protect and unprotect SRTP and SRTCP in place: AES-GCM by direct calls, AES-CM with HMAC-SHA1 in batches.
+//
+// Runs on: worker. Nothing of a stream's state changes before its packet's tag was good.
+
+#include "dataplane/srtp_context.h"
+
+#include "dataplane/hot.h"
+
+#define RTCP_INDEX_BYTES 4
+#define RTCP_E_BIT 0x80000000u
+#define RTCP_HEADER_BYTES 8
+
+static bool tags_equal(const uint8_t *a, const uint8_t *b, size_t bytes)
+{
+	uint8_t difference = 0;
+	for (size_t i = 0; i < bytes; i++)
+		difference |= a[i] ^ b[i];
+	return difference == 0;
+}
+
+static size_t tag_bytes(enum srtp_profile profile)
+{
+	return profile == SRTP_AES128_CM_SHA1_80 ? SRTP_CM_TAG_BYTES : SRTP_GCM_TAG_BYTES;
+}
+
+// Length of the RTP header with CSRCs and extension, 0 when the packet is too short for it.
+static size_t rtp_header_bytes(const uint8_t *packet, size_t bytes)
+{
+	if (bytes < 12 || packet[0] >> 6 != 2)
+		return 0;
+	size_t header = 12 + 4 * (packet[0] & 15u);
+	if (packet[0] & 0x10) {
+		if (header + 4 > bytes)
+			return 0;
+		header += 4 + 4 * (size_t)get_be16(packet + header + 2);
+	}
+	return header <= bytes ? header : 0;
+}
+
+// ---- streams
+
+static struct srtp_stream *stream_find(struct srtp_stream *streams, uint32_t ssrc)
+{
+	for (unsigned i = 0; i < SRTP_STREAMS_MAX; i++)
+		if (streams[i].used && streams[i].ssrc == ssrc)
+			return &streams[i];
+	return NULL;
+}
+
+// A place for an SSRC that has just proven itself: a free one, else the one that has been silent longest.
+static struct srtp_stream *stream_take(struct srtp_stream *streams, uint32_t ssrc)
+{
+	struct srtp_stream *place = &streams[0];
+	for (unsigned i = 0; i < SRTP_STREAMS_MAX; i++) {
+		if (!streams[i].used) {
+			place = &streams[i];
+			break;
+		}
+		if (streams[i].last_use < place->last_use)
+			place = &streams[i];
+	}
+	*place = (struct srtp_stream){.ssrc = ssrc, .used = true};
+	return place;
+}
+
+// RFC 3711 3.3.1: the 48-bit index that is nearest to the highest one seen.
+static uint64_t index_estimate(const struct srtp_stream *stream, uint16_t seq)
+{
+	if (stream == NULL)
+		return seq;
+	uint16_t highest = (uint16_t)stream->index;
+	uint64_t roc = stream->index >> 16;
+	if (highest < 0x8000) {
+		if (seq > highest && seq - highest > 0x8000 && roc > 0)
+			roc--;
+	} else if (highest - 0x8000 > seq) {
+		roc++;
+	}
+	return roc << 16 | seq;
+}
+
+static bool replayed(const struct srtp_stream *stream, uint64_t index)
+{
+	if (stream == NULL || index > stream->index)
+		return false;
+	uint64_t behind = stream->index - index;
+	return behind >= SRTP_REPLAY_BITS || (stream->window >> behind & 1) != 0;
+}
+
+static void stream_update(struct srtp_direction *direction, struct srtp_stream *streams, uint32_t ssrc, uint64_t index)
+{
+	struct srtp_stream *stream = stream_find(streams, ssrc);
+	if (stream == NULL) {
+		stream = stream_take(streams, ssrc);
+		stream->index = index;
+		stream->window = 1;
+	} else if (index > stream->index) {
+		uint64_t ahead = index - stream->index;
+		stream->window = ahead >= SRTP_REPLAY_BITS ? 1 : stream->window << ahead | 1;
+		stream->index = index;
+	} else {
+		stream->window |= 1ull << (stream->index - index);
+	}
+	stream->last_use = ++direction->clock;
+}
+
+// ---- initialization vectors
+
+static void iv_gcm(const struct srtp_cipher *cipher, uint32_t ssrc, uint64_t index, uint8_t *iv)
+{
+	// RFC 7714 8.1: 0 | SSRC | ROC | SEQ, xor salt; 9.1 the same with the 31-bit index for SRTCP.
+	put_be16(iv, 0);
+	put_be32(iv + 2, ssrc);
+	put_be16(iv + 6, (uint16_t)(index >> 32));
+	put_be32(iv + 8, (uint32_t)index);
+	for (int i = 0; i < 12; i++)
+		iv[i] ^= cipher->salt[i];
+}
+
+static void iv_cm(const struct srtp_cipher *cipher, uint32_t ssrc, uint64_t index, uint8_t *iv)
+{
+	// RFC 3711 4.1.1: salt * 2^16 xor SSRC * 2^64 xor index * 2^16.
+	memcpy(iv, cipher->salt, 14);
+	iv[14] = iv[15] = 0;
+	uint8_t mix[12] = {0};
+	put_be32(mix, ssrc);
+	put_be16(mix + 4, (uint16_t)(index >> 32));
+	put_be32(mix + 6, (uint32_t)index);
+	for (int i = 0; i < 10; i++)
+		iv[4 + i] ^= mix[i];
+}
+
+static void gcm_open(IMB_MGR *imb, const struct srtp *srtp, const struct srtp_cipher *cipher, uint8_t *data, size_t bytes,
+	const uint8_t *iv, const uint8_t *aad, size_t aad_bytes, uint8_t *tag)
+{
+	struct gcm_context_data context;
+	if (srtp->profile == SRTP_AEAD_AES_128_GCM)
+		IMB_AES128_GCM_DEC(imb, &cipher->gcm, &context, data, data, bytes, iv, aad, aad_bytes, tag, SRTP_GCM_TAG_BYTES);
+	else
+		IMB_AES256_GCM_DEC(imb, &cipher->gcm, &context, data, data, bytes, iv, aad, aad_bytes, tag, SRTP_GCM_TAG_BYTES);
+}
+
+static void gcm_seal(IMB_MGR *imb, const struct srtp *srtp, const struct srtp_cipher *cipher, uint8_t *data, size_t bytes,
+	const uint8_t *iv, const uint8_t *aad, size_t aad_bytes, uint8_t *tag)
+{
+	struct gcm_context_data context;
+	if (srtp->profile == SRTP_AEAD_AES_128_GCM)
+		IMB_AES128_GCM_ENC(imb, &cipher->gcm, &context, data, data, bytes, iv, aad, aad_bytes, tag, SRTP_GCM_TAG_BYTES);
+	else
+		IMB_AES256_GCM_ENC(imb, &cipher->gcm, &context, data, data, bytes, iv, aad, aad_bytes, tag, SRTP_GCM_TAG_BYTES);
+}
+
+// ---- AES-CM with HMAC-SHA1
+
+struct cm_operation {
+	const struct srtp_cipher *cipher;
+	uint8_t *data;
+	size_t cipher_at, cipher_bytes, hash_bytes;
+	bool encrypt;
+	uint8_t iv[16], tag[20];
+};
+
+static IMB_JOB *cm_submit(IMB_MGR *imb, struct cm_operation *operation, void *user)
+{
+	IMB_JOB *job = IMB_GET_NEXT_JOB(imb);
+	memset(job, 0, sizeof(*job));
+	job->cipher_mode = operation->cipher_bytes > 0 ? IMB_CIPHER_CNTR : IMB_CIPHER_NULL;
+	job->hash_alg = IMB_AUTH_HMAC_SHA_1;
+	job->cipher_direction = operation->encrypt ? IMB_DIR_ENCRYPT : IMB_DIR_DECRYPT;
+	job->chain_order = operation->encrypt ? IMB_ORDER_CIPHER_HASH : IMB_ORDER_HASH_CIPHER;
+	job->enc_keys = job->dec_keys = operation->cipher->enc;
+	job->key_len_in_bytes = 16;
+	job->src = operation->data;
+	job->dst = operation->data + operation->cipher_at;
+	job->cipher_start_src_offset_in_bytes = operation->cipher_at;
+	job->msg_len_to_cipher_in_bytes = operation->cipher_bytes;
+	job->hash_start_src_offset_in_bytes = 0;
+	job->msg_len_to_hash_in_bytes = operation->hash_bytes;
+	job->iv = operation->iv;
+	job->iv_len_in_bytes = 16;
+	job->auth_tag_output = operation->tag;
+	job->auth_tag_output_len_in_bytes = SRTP_CM_TAG_BYTES;
+	job->u.HMAC._hashed_auth_key_xor_ipad = operation->cipher->ipad;
+	job->u.HMAC._hashed_auth_key_xor_opad = operation->cipher->opad;
+	job->user_data = user;
+	return IMB_SUBMIT_JOB_NOCHECK(imb);
+}
+
+static void cm_one(IMB_MGR *imb, struct cm_operation *operation)
+{
+	cm_submit(imb, operation, NULL);
+	while (IMB_FLUSH_JOB(imb) != NULL)
+		continue;
+}
+
+// What is known of one packet between parsing and the check of its tag.
+struct opening {
+	struct srtp_job *job;
+	uint64_t index;
+	uint32_t ssrc;
+	size_t body; // bytes without the tag
+	uint8_t tag[SRTP_GCM_TAG_BYTES];
+	struct cm_operation cm;
+};
+
+static enum drop opening_begin(struct opening *opening, struct srtp_job *job)
+{
+	struct srtp *srtp = job->srtp;
+	size_t tag = tag_bytes(srtp->profile);
+	if (UNLIKELY(job->bytes < 12 + tag))
+		return DROP_SRTP_SHORT;
+	opening->job = job;
+	opening->body = job->bytes - tag;
+	size_t header = rtp_header_bytes(job->packet, opening->body);
+	if (UNLIKELY(header == 0))
+		return DROP_SRTP_SHORT;
+	opening->ssrc = get_be32(job->packet + 8);
+	const struct srtp_stream *stream = stream_find(srtp->remote.rtp_streams, opening->ssrc);
+	opening->index = index_estimate(stream, get_be16(job->packet + 2));
+	if (UNLIKELY(replayed(stream, opening->index)))
+		return DROP_SRTP_REPLAY;
+	opening->cm.cipher_at = header;
+	opening->cm.cipher_bytes = opening->body - header;
+	memcpy(opening->tag, job->packet + opening->body, tag);
+	return DROP_NONE;
+}
+
+static void opening_end(struct opening *opening, const uint8_t *tag)
+{
+	struct srtp_job *job = opening->job;
+	struct srtp_direction *direction = &job->srtp->remote;
+	if (UNLIKELY(!tags_equal(tag, opening->tag, tag_bytes(job->srtp->profile)))) {
+		job->drop = DROP_SRTP_AUTH;
+		return;
+	}
+	// Once more: the burst may hold the same packet twice.
+	if (UNLIKELY(replayed(stream_find(direction->rtp_streams, opening->ssrc), opening->index))) {
+		job->drop = DROP_SRTP_REPLAY;
+		return;
+	}
+	stream_update(direction, direction->rtp_streams, opening->ssrc, opening->index);
+	job->bytes = (uint32_t)opening->body;
+	job->drop = DROP_NONE;
+}
+
+static void open_gcm(IMB_MGR *imb, struct opening *opening)
+{
+	struct srtp *srtp = opening->job->srtp;
+	uint8_t iv[12], tag[SRTP_GCM_TAG_BYTES];
+	iv_gcm(&srtp->remote.rtp, opening->ssrc, opening->index, iv);
+	gcm_open(imb, srtp, &srtp->remote.rtp, opening->job->packet + opening->cm.cipher_at, opening->cm.cipher_bytes, iv,
+		opening->job->packet, opening->cm.cipher_at, tag);
+	opening_end(opening, tag);
+}
+
+static void open_cm_begin(struct opening *opening)
+{
+	struct srtp_job *job = opening->job;
+	opening->cm.cipher = &job->srtp->remote.rtp;
+	opening->cm.data = job->packet;
+	opening->cm.encrypt = false;
+	opening->cm.hash_bytes = opening->body + 4;
+	// The tag has been copied out: the ROC takes its place, since it is authenticated behind the packet.
+	put_be32(job->packet + opening->body, (uint32_t)(opening->index >> 16));
+	iv_cm(opening->cm.cipher, opening->ssrc, opening->index, opening->cm.iv);
+}
+
+static void cm_finished(IMB_JOB *job)
+{
+	if (job == NULL)
+		return;
+	struct opening *opening = job->user_data;
+	opening_end(opening, opening->cm.tag);
+}
+
+static void cm_flush(IMB_MGR *imb)
+{
+	for (IMB_JOB *job; (job = IMB_FLUSH_JOB(imb)) != NULL;)
+		cm_finished(job);
+}
+
+void srtp_unprotect_burst(struct srtp_mgr *mgr, struct srtp_job *jobs, unsigned count)
+{
+	struct opening openings[64];
+	count = MIN_OF(count, (unsigned)ARRAY_SIZE(openings));
+	for (unsigned i = 0; i < count; i++) {
+		struct srtp_job *job = &jobs[i];
+		// An SSRC's first packets decide its rollover counter: each is finished before the next is looked at.
+		bool known = job->bytes >= 12 && stream_find(job->srtp->remote.rtp_streams, get_be32(job->packet + 8)) != NULL;
+		if (UNLIKELY(!known))
+			cm_flush(mgr->imb);
+		job->drop = opening_begin(&openings[i], job);
+		if (UNLIKELY(job->drop != DROP_NONE))
+			continue;
+		if (job->srtp->profile != SRTP_AES128_CM_SHA1_80) {
+			open_gcm(mgr->imb, &openings[i]);
+			continue;
+		}
+		open_cm_begin(&openings[i]);
+		cm_finished(cm_submit(mgr->imb, &openings[i].cm, &openings[i]));
+		if (UNLIKELY(!known))
+			cm_flush(mgr->imb);
+	}
+	cm_flush(mgr->imb);
+}
+
+// ---- SRTCP
+
+enum drop srtcp_unprotect(struct srtp_mgr *mgr, struct srtp *srtp, uint8_t *packet, uint32_t *bytes)
+{
+	size_t tag_size = tag_bytes(srtp->profile);
+	if (*bytes < RTCP_HEADER_BYTES + RTCP_INDEX_BYTES + tag_size)
+		return DROP_SRTP_SHORT;
+	struct srtp_direction *direction = &srtp->remote;
+	bool gcm = srtp->profile != SRTP_AES128_CM_SHA1_80;
+	size_t body = *bytes - RTCP_INDEX_BYTES - tag_size;
+	size_t index_at = gcm ? *bytes - RTCP_INDEX_BYTES : body;
+	size_t tag_at = gcm ? body : *bytes - tag_size;
+	uint32_t word = get_be32(packet + index_at), ssrc = get_be32(packet + 4);
+	uint32_t index = word & ~RTCP_E_BIT;
+	bool encrypted = (word & RTCP_E_BIT) != 0;
+	if (replayed(stream_find(direction->rtcp_streams, ssrc), index))
+		return DROP_SRTCP_REPLAY;
+	bool good;
+	if (gcm) {
+		uint8_t iv[12], tag[SRTP_GCM_TAG_BYTES], aad[RTCP_HEADER_BYTES + RTCP_INDEX_BYTES];
+		iv_gcm(&direction->rtcp, ssrc, index, iv);
+		if (!encrypted) // RFC 7714 9.3: everything is associated data; no peer of ours sends that
+			return DROP_SRTCP_AUTH;
+		memcpy(aad, packet, RTCP_HEADER_BYTES);
+		put_be32(aad + RTCP_HEADER_BYTES, word);
+		gcm_open(mgr->imb, srtp, &direction->rtcp, packet + RTCP_HEADER_BYTES, body - RTCP_HEADER_BYTES, iv, aad,
+			sizeof(aad), tag);
+		good = tags_equal(tag, packet + tag_at, tag_size);
+	} else {
+		struct cm_operation operation = {.cipher = &direction->rtcp, .data = packet, .cipher_at = RTCP_HEADER_BYTES,
+			.cipher_bytes = encrypted ? body - RTCP_HEADER_BYTES : 0, .hash_bytes = body + RTCP_INDEX_BYTES};
+		iv_cm(&direction->rtcp, ssrc, index, operation.iv);
+		cm_one(mgr->imb, &operation);
+		good = tags_equal(operation.tag, packet + tag_at, tag_size);
+	}
+	if (!good)
+		return DROP_SRTCP_AUTH;
+	stream_update(direction, direction->rtcp_streams, ssrc, index);
+	*bytes = (uint32_t)body;
+	return DROP_NONE;
+}
+
+int srtcp_protect(struct srtp_mgr *mgr, struct srtp *srtp, uint8_t *packet, uint32_t *bytes)
+{
+	struct srtp_direction *direction = &srtp->local;
+	uint32_t body = *bytes, ssrc = get_be32(packet + 4);
+	if (body < RTCP_HEADER_BYTES)
+		return -EINVAL;
+	if (direction->rtcp_index == ~RTCP_E_BIT) // RFC 3711 9.2: the keys are used up
+		return -EOVERFLOW;
+	uint32_t word = ++direction->rtcp_index | RTCP_E_BIT;
+	if (srtp->profile != SRTP_AES128_CM_SHA1_80) {
+		uint8_t iv[12], aad[RTCP_HEADER_BYTES + RTCP_INDEX_BYTES];
+		iv_gcm(&direction->rtcp, ssrc, direction->rtcp_index, iv);
+		memcpy(aad, packet, RTCP_HEADER_BYTES);
+		put_be32(aad + RTCP_HEADER_BYTES, word);
+		gcm_seal(mgr->imb, srtp, &direction->rtcp, packet + RTCP_HEADER_BYTES, body - RTCP_HEADER_BYTES, iv, aad,
+			sizeof(aad), packet + body);
+		put_be32(packet + body + SRTP_GCM_TAG_BYTES, word);
+		*bytes = body + SRTP_GCM_TAG_BYTES + RTCP_INDEX_BYTES;
+		return 0;
+	}
+	struct cm_operation operation = {.cipher = &direction->rtcp, .data = packet, .cipher_at = RTCP_HEADER_BYTES,
+		.cipher_bytes = body - RTCP_HEADER_BYTES, .hash_bytes = body + RTCP_INDEX_BYTES, .encrypt = true};
+	iv_cm(&direction->rtcp, ssrc, direction->rtcp_index, operation.iv);
+	put_be32(packet + body, word);
+	cm_one(mgr->imb, &operation);
+	memcpy(packet + body + RTCP_INDEX_BYTES, operation.tag, SRTP_CM_TAG_BYTES);
+	*bytes = body + RTCP_INDEX_BYTES + SRTP_CM_TAG_BYTES;
+	return 0;
+}
+
+int srtp_protect(struct srtp_mgr *mgr, struct srtp *srtp, uint8_t *packet, uint32_t *bytes)
+{
+	struct srtp_direction *direction = &srtp->local;
+	uint32_t body = *bytes;
+	size_t header = rtp_header_bytes(packet, body);
+	if (header == 0)
+		return -EINVAL;
+	uint32_t ssrc = get_be32(packet + 8);
+	uint64_t index = index_estimate(stream_find(direction->rtp_streams, ssrc), get_be16(packet + 2));
+	if (srtp->profile != SRTP_AES128_CM_SHA1_80) {
+		uint8_t iv[12];
+		iv_gcm(&direction->rtp, ssrc, index, iv);
+		gcm_seal(mgr->imb, srtp, &direction->rtp, packet + header, body - header, iv, packet, header, packet + body);
+		*bytes = body + SRTP_GCM_TAG_BYTES;
+	} else {
+		struct cm_operation operation = {.cipher = &direction->rtp, .data = packet, .cipher_at = header,
+			.cipher_bytes = body - header, .hash_bytes = body + 4, .encrypt = true};
+		iv_cm(&direction->rtp, ssrc, index, operation.iv);
+		put_be32(packet + body, (uint32_t)(index >> 16));
+		cm_one(mgr->imb, &operation);
+		memcpy(packet + body, operation.tag, SRTP_CM_TAG_BYTES);
+		*bytes = body + SRTP_CM_TAG_BYTES;
+	}
+	stream_update(direction, direction->rtp_streams, ssrc, index);
+	return 0;
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: ISC
+//
+// srtp_context.h - what is inside struct srtp: derived keys and per-SSRC state, one place, no pointers.
+//
+// Runs on: handshake makes it, worker uses it.
+#pragma once
+
+#include <intel-ipsec-mb.h>
+
+#include "dataplane/srtp.h"
+
+#define SRTP_REPLAY_BITS 64
+#define SRTP_CM_TAG_BYTES 10
+#define SRTP_GCM_TAG_BYTES 16
+
+// Rollover counter and replay window of one SSRC (RFC 3711 3.3).
+struct srtp_stream {
+	uint32_t ssrc;
+	bool used;
+	uint64_t index;    // highest authenticated: ROC << 16 | SEQ; for SRTCP the 31-bit index
+	uint64_t window;   // bit i: index - i was seen
+	uint64_t last_use; // of the direction's clock: the longest silent place is given away
+};
+
+// Session keys of one protocol (SRTP or SRTCP) in one direction.
+struct srtp_cipher {
+	struct gcm_key_data gcm __attribute__((aligned(64)));
+	uint8_t enc[16 * 15] __attribute__((aligned(16))); // expanded AES keys of counter mode
+	uint8_t ipad[20], opad[20];
+	uint8_t salt[16]; // padded with zeros
+};
+
+struct srtp_direction {
+	struct srtp_cipher rtp, rtcp;
+	struct srtp_stream rtp_streams[SRTP_STREAMS_MAX], rtcp_streams[SRTP_STREAMS_MAX];
+	uint64_t clock;
+	uint32_t rtcp_index; // of what we send
+};
+
+struct srtp {
+	enum srtp_profile profile;
+	struct srtp_direction remote, local;
+};
+
+struct srtp_mgr {
+	IMB_MGR *imb;
+};
+
+// RFC 3711 4.3 and 7714 11: one session key from the master key, by label.
+int srtp_derive(enum srtp_profile profile, const uint8_t *key, const uint8_t *salt, uint8_t label, uint8_t *ret_key,
+	size_t bytes);
