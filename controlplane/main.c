@@ -120,7 +120,7 @@ static int run(struct config *config)
 	if (ret == 0)
 		ret = control_watch(dataplane_event_fd(), on_dataplane_events, NULL);
 	if (ret == 0)
-		ret = grpc_server_start(config, &err);
+		ret = grpc_server_launch(config, &err);
 	if (ret < 0) {
 		log_line(LOG_ERROR, "Cannot start", S("error", err.text[0] ? err.text : strerror(-ret)));
 		return 1;

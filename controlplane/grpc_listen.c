@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: ISC
+//
+// grpc_listen.c - the accept loop: hands connections to a gRPC server, knows who they are, cuts those that misbehave.
+//
+// Of every connection a dup is kept: it names the connection without a race over reused numbers, tells when the peer is
+// gone, and shutting it down cuts the peer, for which gRPC has no call.
+//
+// Runs on: io (the accept thread; the table is shared with the app workers under a mutex).
+
+#include "controlplane/grpc_listen.h"
+
+#include <fcntl.h>
+#include <grpc/grpc_posix.h>
+#include <grpc/grpc_security.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "controlplane/log.h"
+
+#define LISTENERS_MAX 4
+#define SECOND_NS 1000000000u
+
+struct grpc_conn {
+	int fd;  // gRPC's number for it; gRPC owns that descriptor
+	uint32_t serial; // 24 bits: an event may still speak of an earlier connection with the same number
+	int dup; // ours
+	unsigned refs; // under the mutex: one of the table, one of each call
+	uint64_t window_ns;
+	unsigned cancels;
+	bool cut;
+};
+
+static struct {
+	pthread_mutex_t mutex;
+	pthread_t thread;
+	bool running;
+	int epoll_fd, stop_fd, spare_fd;
+	unsigned max_connections;
+	struct {
+		int fd;
+		grpc_server *server;
+	} listeners[LISTENERS_MAX];
+	unsigned listener_count;
+	grpc_server_credentials *credentials;
+	struct grpc_conn **table; // by fd
+	size_t table_len;
+	uint32_t serial;
+	struct grpc_listen_stats stats;
+	uint64_t complained_ns;
+} listener = {.mutex = PTHREAD_MUTEX_INITIALIZER, .epoll_fd = -1, .stop_fd = -1, .spare_fd = -1};
+
+// What an epoll event means: the index of a listener, the stop fd, or a connection's fd and serial.
+enum { EVENT_STOP = 1, EVENT_LISTENER, EVENT_CONN };
+#define SERIAL_MASK 0xffffffu
+static uint64_t event_key(unsigned kind, uint32_t serial, unsigned value)
+{
+	return (uint64_t)kind << 56 | (uint64_t)serial << 32 | value;
+}
+
+static int event_add(int fd, uint32_t events, uint64_t key)
+{
+	struct epoll_event event = {.events = events, .data.u64 = key};
+	return epoll_ctl(listener.epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+static void unref_locked(struct grpc_conn *conn)
+{
+	if (--conn->refs > 0)
+		return;
+	if (conn->dup >= 0)
+		close(conn->dup);
+	free(conn);
+}
+
+// The table lets go: the peer is gone, or its number came up again.
+static void forget_locked(int fd)
+{
+	if (fd < 0 || (size_t)fd >= listener.table_len || listener.table[fd] == NULL)
+		return;
+	struct grpc_conn *conn = listener.table[fd];
+	listener.table[fd] = NULL;
+	listener.stats.connections--;
+	// Closed now and not with the last call: the kernel keeps a socket open as long as any descriptor lives.
+	epoll_ctl(listener.epoll_fd, EPOLL_CTL_DEL, conn->dup, NULL);
+	close(conn->dup);
+	conn->dup = -1;
+	unref_locked(conn);
+}
+
+static int remember(int fd)
+{
+	struct grpc_conn *conn = malloc(sizeof(*conn));
+	if (conn == NULL)
+		return -ENOMEM;
+	*conn = (struct grpc_conn){.fd = fd, .dup = fcntl(fd, F_DUPFD_CLOEXEC, 0), .refs = 1};
+	if (conn->dup < 0) {
+		free(conn);
+		return -EMFILE;
+	}
+	pthread_mutex_lock(&listener.mutex);
+	conn->serial = listener.serial = (listener.serial + 1) & SERIAL_MASK;
+	int rc = 0;
+	if ((size_t)fd >= listener.table_len) {
+		size_t len = ((size_t)fd + 64) & ~(size_t)63;
+		struct grpc_conn **table = realloc(listener.table, len * sizeof(*table));
+		if (table == NULL) {
+			rc = -ENOMEM;
+		} else {
+			memset(table + listener.table_len, 0, (len - listener.table_len) * sizeof(*table));
+			listener.table = table;
+			listener.table_len = len;
+		}
+	}
+	if (rc == 0) {
+		forget_locked(fd);
+		rc = event_add(conn->dup, EPOLLRDHUP, event_key(EVENT_CONN, conn->serial, (unsigned)fd));
+	}
+	if (rc == 0) {
+		listener.table[fd] = conn;
+		listener.stats.connections++;
+		listener.stats.accepted++;
+	} else {
+		unref_locked(conn);
+	}
+	pthread_mutex_unlock(&listener.mutex);
+	return rc;
+}
+
+static void refuse(int fd, const char *why)
+{
+	if (fd >= 0)
+		close(fd);
+	pthread_mutex_lock(&listener.mutex);
+	listener.stats.refused++;
+	pthread_mutex_unlock(&listener.mutex);
+	uint64_t now = clock_mono_ns();
+	if (now - listener.complained_ns > SECOND_NS || listener.complained_ns == 0) {
+		listener.complained_ns = now;
+		log_line(LOG_WARN, "gRPC connection refused", S("reason", why));
+	}
+}
+
+// Out of descriptors: give up the spare one, accept and close, so that the peer is told at once and the queue moves.
+static void shed(int listen_fd)
+{
+	if (listener.spare_fd < 0)
+		return;
+	close(listener.spare_fd);
+	refuse(accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC), "out of file descriptors");
+	listener.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void accept_some(unsigned index)
+{
+	int listen_fd = listener.listeners[index].fd;
+	for (unsigned i = 0; i < 64; i++) {
+		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+				shed(listen_fd);
+				usleep(10000); // level-triggered: do not spin while there is nothing to give
+			}
+			return; // EAGAIN; ECONNABORTED and its like come again
+		}
+		if (listener.spare_fd < 0)
+			listener.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		if (listener.stats.connections >= listener.max_connections) {
+			refuse(fd, "grpc.max_connections reached");
+			continue;
+		}
+		int rc = remember(fd);
+		if (rc < 0) {
+			refuse(fd, strerror(-rc));
+			continue;
+		}
+		grpc_server_add_channel_from_fd(listener.listeners[index].server, fd, listener.credentials);
+	}
+}
+
+static void forget_event(int fd, uint32_t serial)
+{
+	pthread_mutex_lock(&listener.mutex);
+	if ((size_t)fd < listener.table_len && listener.table[fd] != NULL && listener.table[fd]->serial == serial)
+		forget_locked(fd);
+	pthread_mutex_unlock(&listener.mutex);
+}
+
+static void *accept_main(void *arg)
+{
+	ENTERS(io_role);
+	pthread_setname_np(pthread_self(), "grpc-accept");
+	for (;;) {
+		struct epoll_event events[32];
+		int count = epoll_wait(listener.epoll_fd, events, ARRAY_SIZE(events), -1);
+		for (int i = 0; i < count; i++) {
+			uint64_t key = events[i].data.u64;
+			unsigned value = (unsigned)key;
+			switch (key >> 56) {
+			case EVENT_STOP:
+				return NULL;
+			case EVENT_LISTENER:
+				accept_some(value);
+				break;
+			case EVENT_CONN:
+				forget_event((int)value, key >> 32 & SERIAL_MASK);
+				break;
+			}
+		}
+	}
+}
+
+int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, struct err *err)
+{
+	unsigned index = listener.listener_count;
+	if (index == LISTENERS_MAX)
+		return err_set(err, -ENOSPC, "too many listening sockets");
+	listener.listeners[index].fd = socket->fd;
+	listener.listeners[index].server = server;
+	listener.listener_count++;
+	int rc = event_add(socket->fd, EPOLLIN, event_key(EVENT_LISTENER, 0, index));
+	return rc < 0 ? err_set(err, rc, "epoll: %s", strerror(-rc)) : 0;
+}
+
+int grpc_listen_start(unsigned max_connections, struct err *err)
+{
+	listener.max_connections = max_connections;
+	listener.listener_count = 0;
+	listener.stats = (struct grpc_listen_stats){0};
+	listener.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	listener.stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	listener.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (listener.epoll_fd < 0 || listener.stop_fd < 0 || listener.spare_fd < 0)
+		return err_set(err, errno, "accept loop: %s", strerror(errno));
+	int rc = event_add(listener.stop_fd, EPOLLIN, event_key(EVENT_STOP, 0, 0));
+	if (rc < 0)
+		return err_set(err, rc, "accept loop: %s", strerror(-rc));
+	listener.credentials = grpc_insecure_server_credentials_create();
+	rc = pthread_create(&listener.thread, NULL, accept_main, NULL);
+	if (rc != 0)
+		return err_set(err, rc, "accept thread: %s", strerror(rc));
+	listener.running = true;
+	return 0;
+}
+
+void grpc_listen_stop(void)
+{
+	if (listener.running) {
+		uint64_t one = 1;
+		ssize_t written = write(listener.stop_fd, &one, sizeof(one));
+		(void)written;
+		pthread_join(listener.thread, NULL);
+		listener.running = false;
+	}
+	pthread_mutex_lock(&listener.mutex);
+	for (size_t fd = 0; fd < listener.table_len; fd++)
+		forget_locked((int)fd);
+	free(listener.table);
+	listener.table = NULL;
+	listener.table_len = 0;
+	pthread_mutex_unlock(&listener.mutex);
+	if (listener.credentials != NULL)
+		grpc_server_credentials_release(listener.credentials);
+	listener.credentials = NULL;
+	int *fds[] = {&listener.epoll_fd, &listener.stop_fd, &listener.spare_fd};
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+struct grpc_conn *grpc_conn_find(const char *peer)
+{
+	if (peer == NULL || strncmp(peer, "fd:", 3) != 0)
+		return NULL;
+	long fd = strtol(peer + 3, NULL, 10);
+	pthread_mutex_lock(&listener.mutex);
+	struct grpc_conn *conn = fd >= 0 && (size_t)fd < listener.table_len ? listener.table[fd] : NULL;
+	if (conn != NULL)
+		conn->refs++;
+	pthread_mutex_unlock(&listener.mutex);
+	return conn;
+}
+
+void grpc_conn_unref(struct grpc_conn *conn)
+{
+	if (conn == NULL)
+		return;
+	pthread_mutex_lock(&listener.mutex);
+	unref_locked(conn);
+	pthread_mutex_unlock(&listener.mutex);
+}
+
+void grpc_conn_cancelled(struct grpc_conn *conn, uint64_t now_ns)
+{
+	if (conn == NULL)
+		return;
+	bool cut = false;
+	pthread_mutex_lock(&listener.mutex);
+	if (now_ns - conn->window_ns > SECOND_NS) {
+		conn->window_ns = now_ns;
+		conn->cancels = 0;
+	}
+	if (++conn->cancels > GRPC_CANCELS_PER_SECOND && !conn->cut && conn->dup >= 0) {
+		cut = conn->cut = true;
+		listener.stats.cut++;
+		shutdown(conn->dup, SHUT_RDWR);
+	}
+	pthread_mutex_unlock(&listener.mutex);
+	if (cut)
+		log_line(LOG_WARN, "gRPC connection cut: it opens and cancels calls too fast",
+			I("cancelsPerSecond", GRPC_CANCELS_PER_SECOND));
+}
+
+void grpc_listen_stats(struct grpc_listen_stats *ret_stats)
+{
+	pthread_mutex_lock(&listener.mutex);
+	*ret_stats = listener.stats;
+	pthread_mutex_unlock(&listener.mutex);
+}

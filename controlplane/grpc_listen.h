@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: ISC
+//
+// grpc_listen.h - the accept loop: hands connections to a gRPC server, knows who they are, cuts those that misbehave.
+//
+// gRPC's own listener dies for good at the first EMFILE, cannot be bounded and cannot tell the peer's user.
+#pragma once
+
+#include <grpc/grpc.h>
+
+#include "controlplane/grpc_socket.h"
+#include "dataplane/roles.h"
+
+// Calls that a connection may open and cancel before we answered, per second. More is an attack (rapid reset).
+#define GRPC_CANCELS_PER_SECOND 500
+
+// One accepted connection. Known by the number of its fd, which is what gRPC calls its peer.
+struct grpc_conn;
+
+int grpc_listen_start(unsigned max_connections, struct err *err);
+// Accept from a socket into a server. Before or after start; the socket stays the caller's.
+int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, struct err *err);
+void grpc_listen_stop(void);
+
+// The connection of a call whose peer is "fd:N", with a reference, or NULL. Any thread.
+struct grpc_conn *grpc_conn_find(const char *peer);
+void grpc_conn_unref(struct grpc_conn *conn); // takes NULL
+// One more call was cancelled before it was answered; past the budget the connection is shut down. Takes NULL.
+void grpc_conn_cancelled(struct grpc_conn *conn, uint64_t now_ns);
+
+struct grpc_listen_stats {
+	unsigned connections;
+	uint64_t accepted, refused, cut;
+};
+void grpc_listen_stats(struct grpc_listen_stats *ret_stats);

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: ISC
+//
+// svc_backend.c - the daemon's table of what the gRPC services ask for.
+//
+// Runs on: any (each entry as its own header says).
+
+#include "controlplane/svc_backend.h"
+
+#include "controlplane/control.h"
+
+const struct svc_backend svc_backend = {
+	.post = control_post,
+	.drop = dataplane_drop,
+	.control_lag_max_us = control_lag_max_us,
+	.join = slot_join,
+	.join_cancel = slot_join_cancel,
+	.leave = slot_leave,
+	.stream_attach = slot_stream_attach,
+	.stream_detach = slot_stream_detach,
+	.status = slot_status,
+	.each = slot_each,
+	.totals = slot_totals,
+	.info = dataplane_info,
+};

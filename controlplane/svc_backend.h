@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: ISC
+//
+// svc_backend.h - all that the gRPC services ask of the rest of the daemon, in one table.
+//
+// The daemon's table is svc_backend.c; a unit test links its own instead.
+//
+// Runs on: any.
+#pragma once
+
+#include "controlplane/slot.h"
+#include "dataplane/dataplane.h"
+
+struct svc_backend {
+	// any thread
+	int (*post)(void (*fn)(void *arg), void *arg);
+	void (*drop)(enum drop reason, uint64_t count);
+	uint64_t (*control_lag_max_us)(void);
+	// control only
+	void (*join)(struct slot_join *join);
+	void (*join_cancel)(struct slot_join *join);
+	bool (*leave)(const char *user_id, const char *reason);
+	int (*stream_attach)(const char *user_id, struct slot_stream *stream);
+	void (*stream_detach)(struct slot_stream *stream);
+	void (*status)(const char *user_id, struct slot_status *ret_status);
+	void (*each)(void (*fn)(const struct slot_status *status, void *arg), void *arg);
+	void (*totals)(struct slot_totals *ret_totals);
+	void (*info)(struct dataplane_info *ret_info);
+};
+
+extern const struct svc_backend svc_backend;

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: ISC
+//
+// svc_stream.c - StreamAudio: a cursor into the user's ring, sent down one write at a time.
+//
+// Two threads share a stream: the call's worker sends, control attaches and ends it. They meet in one word, the claim:
+// the worker claims frames before it hands them to gRPC, control sets the stop bit when it ends the stream. What was
+// claimed counts as delivered from then on, so the user's next stream begins exactly after it: none lost, none doubled.
+//
+// Runs on: io (the call's worker) but for the functions marked control.
+
+#include "controlplane/svc_stream.h"
+
+#include <stdlib.h>
+
+#include "controlplane/latency.h"
+#include "controlplane/log.h"
+#include "controlplane/request.h"
+#include "controlplane/svc_backend.h"
+#include "proto/mentra/livekit_bridge.pb-c.h"
+
+#define CLAIM_STOPPED 1u // bit 0; the rest is the seq after the last claimed frame
+#define FRAME_NS ((uint64_t)PCM_CELL_MS * 1000000u)
+#define PACE_NS (FRAME_NS / STREAM_SPEED)
+#define BURST_NS (STREAM_BURST_FRAMES * PACE_NS)
+// Frames whose capture times differ by more than this from an unbroken run do not share a message.
+#define RUN_SLACK_US 5000
+
+typedef Mentra__Livekit__Bridge__AudioChunk audio_chunk;
+
+struct stream {
+	struct slot_stream slot;
+	char user_id[REQUEST_USER_ID_MAX + 1];
+	_Atomic(unsigned) refs; // worker, each post, each mail, and the slot while attached
+	_Atomic(uint64_t) claim;
+	struct call_worker *worker;
+	struct call_mail attach_mail, end_mail;
+	// written on control, read on the worker after the mail
+	int attach_rc;
+	enum slot_stream_end how;
+	char reason[256];
+	// control
+	bool attached OWNED_BY(control_role);
+	// worker
+	struct call *call OWNED_BY(io_role); // NULL: the call is gone
+	struct stream *prev, *next OWNED_BY(io_role);
+	bool running OWNED_BY(io_role), ended OWNED_BY(io_role);
+	uint64_t cursor OWNED_BY(io_role);
+	uint64_t live_from OWNED_BY(io_role); // frames before this lay in the ring when the stream began
+	uint64_t due_ns OWNED_BY(io_role);    // pacing: when the next frame would be due at full speed
+	unsigned in_flight OWNED_BY(io_role); // frames of the outstanding write
+};
+
+static void stream_unref(struct stream *stream)
+{
+	if (atomic_fetch_sub(&stream->refs, 1) > 1)
+		return;
+	pcm_unref(stream->slot.pcm);
+	free(stream);
+}
+
+static void delivered_raise(struct stream *stream, uint64_t seq)
+{
+	uint64_t old = atomic_load(&stream->slot.delivered);
+	while (seq > old && !atomic_compare_exchange_weak(&stream->slot.delivered, &old, seq))
+		;
+}
+
+// ---- control
+
+static void on_end(struct slot_stream *slot, enum slot_stream_end how, const char *reason)
+{
+	ENTERS(control_role);
+	struct stream *stream = slot->arg;
+	stream->attached = false;
+	stream->how = how;
+	snprintf(stream->reason, sizeof(stream->reason), "%s", reason != NULL ? reason : "");
+	uint64_t claim = atomic_fetch_or(&stream->claim, CLAIM_STOPPED);
+	delivered_raise(stream, claim >> 1);
+	call_mail_send(stream->worker, &stream->end_mail); // takes the slot's reference along
+}
+
+static void attach_on_control(void *arg)
+{
+	ENTERS(control_role);
+	struct stream *stream = arg;
+	if (atomic_load(&call_stopped)) {
+		stream_unref(stream);
+		return;
+	}
+	atomic_fetch_add(&stream->refs, 1); // the slot's
+	stream->slot.end = on_end;
+	stream->slot.arg = stream;
+	stream->attached = true;
+	stream->attach_rc = svc_backend.stream_attach(stream->user_id, &stream->slot);
+	if (stream->attach_rc < 0) {
+		stream->attached = false;
+		stream_unref(stream);
+	} else {
+		// Nobody claims before the mail arrives, nobody stops before we return.
+		atomic_store(&stream->claim, stream->slot.cursor << 1);
+		atomic_store(&stream->slot.delivered, stream->slot.cursor);
+	}
+	call_mail_send(stream->worker, &stream->attach_mail); // takes the post's reference along
+}
+
+static void detach_on_control(void *arg)
+{
+	ENTERS(control_role);
+	struct stream *stream = arg;
+	if (stream->attached && !atomic_load(&call_stopped)) {
+		stream->attached = false;
+		svc_backend.stream_detach(&stream->slot);
+		stream_unref(stream); // the slot's
+	}
+	stream_unref(stream); // the post's
+}
+
+// ---- the worker: life
+
+// The same ring may have a second stream on this worker: the one that replaces this one.
+static bool ring_in_use(const struct call_worker *worker, const struct pcm *pcm) RUNS_ON(io_role);
+static bool ring_in_use(const struct call_worker *worker, const struct pcm *pcm)
+{
+	for (const struct stream *s = worker->streams; s != NULL; s = s->next)
+		if (s->slot.pcm == pcm)
+			return true;
+	return false;
+}
+
+static void run_begin(struct stream *stream) RUNS_ON(io_role);
+static void run_begin(struct stream *stream)
+{
+	struct call_worker *worker = stream->worker;
+	stream->cursor = stream->slot.cursor;
+	stream->live_from = pcm_head(stream->slot.pcm);
+	bool registered = ring_in_use(worker, stream->slot.pcm);
+	stream->prev = NULL;
+	stream->next = worker->streams;
+	if (stream->next != NULL)
+		stream->next->prev = stream;
+	worker->streams = stream;
+	stream->running = true;
+	if (!registered && pcm_waker_add(stream->slot.pcm, &worker->wake.waker) < 0)
+		log_line(LOG_ERROR, "no waker left on a PCM ring", S("userId", stream->user_id));
+}
+
+static void run_end(struct stream *stream) RUNS_ON(io_role);
+static void run_end(struct stream *stream)
+{
+	if (!stream->running)
+		return;
+	stream->running = false;
+	if (stream->prev != NULL)
+		stream->prev->next = stream->next;
+	else
+		stream->worker->streams = stream->next;
+	if (stream->next != NULL)
+		stream->next->prev = stream->prev;
+	if (!ring_in_use(stream->worker, stream->slot.pcm))
+		pcm_waker_remove(stream->slot.pcm, &stream->worker->wake.waker);
+}
+
+// The peer vanished: what was on its way has an unknown fate and is not repeated.
+static void detach(struct stream *stream) RUNS_ON(io_role);
+static void detach(struct stream *stream)
+{
+	run_end(stream);
+	uint64_t claim = atomic_fetch_or(&stream->claim, CLAIM_STOPPED);
+	delivered_raise(stream, claim >> 1);
+	atomic_fetch_add(&stream->refs, 1);
+	if (svc_backend.post(detach_on_control, stream) < 0) {
+		stream->next = stream->worker->detaches;
+		stream->worker->detaches = stream;
+	}
+}
+
+void svc_stream_retry(struct call_worker *worker)
+{
+	while (worker->detaches != NULL) {
+		struct stream *stream = worker->detaches, *next = stream->next;
+		if (svc_backend.post(detach_on_control, stream) < 0)
+			return;
+		worker->detaches = next;
+	}
+}
+
+static void attach_mail(struct call_mail *mail)
+{
+	ENTERS(io_role);
+	struct stream *stream = CONTAINER_OF(mail, struct stream, attach_mail);
+	struct call *call = stream->call;
+	if (stream->attach_rc == 0 && (call == NULL || call->closed || call->finished)) {
+		detach(stream);
+	} else if (stream->attach_rc == 0 && !stream->ended) {
+		run_begin(stream);
+		log_line(LOG_DEBUG, "StreamAudio attached", S("userId", stream->user_id),
+			I("generation", stream->slot.generation), I("cursor", stream->cursor));
+	} else if (stream->attach_rc == -ENOENT && call != NULL) {
+		call_finish(call, GRPC_STATUS_NOT_FOUND, "session not found for user %s", stream->user_id);
+	} else if (stream->attach_rc < 0 && call != NULL) {
+		call_finish(call, GRPC_STATUS_UNAVAILABLE, "the stream cannot be attached: %s", strerror(-stream->attach_rc));
+	}
+	stream_unref(stream);
+}
+
+static void end_mail(struct call_mail *mail)
+{
+	ENTERS(io_role);
+	struct stream *stream = CONTAINER_OF(mail, struct stream, end_mail);
+	stream->ended = true;
+	run_end(stream);
+	if (stream->call != NULL && stream->how == SLOT_STREAM_OK)
+		call_finish(stream->call, GRPC_STATUS_OK, "%s", "");
+	else if (stream->call != NULL)
+		call_finish(stream->call, GRPC_STATUS_UNAVAILABLE, "%s", stream->reason);
+	stream_unref(stream);
+}
+
+static void attach_discard(struct call_mail *mail)
+{
+	stream_unref(CONTAINER_OF(mail, struct stream, attach_mail));
+}
+
+static void end_discard(struct call_mail *mail)
+{
+	stream_unref(CONTAINER_OF(mail, struct stream, end_mail));
+}
+
+static void begin(struct call *call, const char *user_id) RUNS_ON(io_role);
+static void begin(struct call *call, const char *user_id)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+	if (stream == NULL) {
+		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	snprintf(stream->user_id, sizeof(stream->user_id), "%s", user_id);
+	stream->worker = call->worker;
+	stream->call = call;
+	stream->attach_mail.fn = attach_mail;
+	stream->attach_mail.discard = attach_discard;
+	stream->end_mail.fn = end_mail;
+	stream->end_mail.discard = end_discard;
+	atomic_init(&stream->refs, 2); // the call's and the post's
+	call->state = stream;
+	if (svc_backend.post(attach_on_control, stream) < 0) {
+		stream_unref(stream);
+		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
+	}
+}
+
+// ---- the worker: what the client says
+
+static void on_message(struct call *call, const uint8_t *data, size_t bytes)
+{
+	ENTERS(io_role);
+	ProtobufCMessage *message;
+	struct err err;
+	int rc = request_unpack(&mentra__livekit__bridge__audio_chunk__descriptor, data, bytes, &message, &err);
+	if (rc < 0) {
+		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "%s%s",
+			call->state == NULL && rc == -EBADMSG ? "failed to receive initial chunk: " : "", err.text);
+		return;
+	}
+	audio_chunk *chunk = (audio_chunk *)message;
+	if (chunk->pcm_data.len > 0)
+		svc_backend.drop(DROP_UPLINK_UNSUPPORTED, 1);
+	if (call->state == NULL && chunk->user_id[0] == '\0')
+		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "userId required in first chunk");
+	else if (call->state == NULL)
+		begin(call, chunk->user_id);
+	protobuf_c_message_free_unpacked(message, NULL);
+	call_read(call);
+}
+
+// After the first message this is no goodbye: the downlink goes on.
+static void on_half_closed(struct call *call)
+{
+	ENTERS(io_role);
+	if (call->state == NULL)
+		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT,
+			"failed to receive initial chunk: the client closed its side without sending one");
+}
+
+static void on_gone(struct call *call)
+{
+	ENTERS(io_role);
+	struct stream *stream = call->state;
+	if (stream == NULL)
+		return;
+	if (stream->in_flight > 0 && call->cancelled)
+		atomic_fetch_add(&call_stats.frames_in_flight_lost, stream->in_flight);
+	if (stream->running)
+		detach(stream);
+}
+
+static void on_destroy(struct call *call)
+{
+	ENTERS(io_role);
+	struct stream *stream = call->state;
+	if (stream == NULL)
+		return;
+	run_end(stream);
+	stream->call = NULL;
+	call->state = NULL;
+	stream_unref(stream);
+}
+
+// ---- the worker: what goes down
+
+// How many frames the pace allows now; 0: not before stream->due_ns - BURST_NS.
+static unsigned paced(const struct stream *stream, uint64_t now_ns) RUNS_ON(io_role);
+static unsigned paced(const struct stream *stream, uint64_t now_ns)
+{
+	if (now_ns + BURST_NS < stream->due_ns + PACE_NS)
+		return 0;
+	uint64_t frames = (now_ns + BURST_NS - MIN_OF(stream->due_ns, now_ns + BURST_NS)) / PACE_NS;
+	return (unsigned)MIN_OF(frames, STREAM_BURST_FRAMES);
+}
+
+// Does this frame go on exactly where the message so far ends?
+static bool joins(const struct pcm_frame *frame, const struct pcm_frame *first, size_t bytes)
+{
+	int64_t expected_us = first->capture_us + (int64_t)(bytes / 2) * 1000000 / PCM_RATE_HZ;
+	int64_t off_us = frame->capture_us - expected_us;
+	return (frame->flags & PCM_F_FENCE) == 0 && off_us <= RUN_SLACK_US && off_us >= -RUN_SLACK_US;
+}
+
+// Take up to MAX frames that follow one another off the ring. Returns how many; *ret_first keeps their times.
+static unsigned gather(struct stream *stream, unsigned max, uint8_t *pcm, size_t *ret_bytes,
+	struct pcm_frame *ret_first, uint64_t arrivals_ns[static STREAM_FRAMES_PER_MESSAGE]) RUNS_ON(io_role);
+static unsigned gather(struct stream *stream, unsigned max, uint8_t *pcm, size_t *ret_bytes,
+	struct pcm_frame *ret_first, uint64_t arrivals_ns[static STREAM_FRAMES_PER_MESSAGE])
+{
+	struct pcm_frame next;
+	unsigned count = 0;
+	*ret_bytes = 0;
+	while (count < max) {
+		uint64_t cursor = stream->cursor, lapped = 0;
+		struct pcm_frame *frame = count == 0 ? ret_first : &next;
+		int got = pcm_read(stream->slot.pcm, &cursor, frame, &lapped);
+		if (lapped > 0 && count > 0)
+			break; // counted when it is read again
+		if (lapped > 0) {
+			atomic_fetch_add(&stream->slot.lapped, lapped);
+			svc_backend.drop(DROP_PCM_LAPPED, lapped);
+			stream->cursor = cursor - (got != 0 ? 1 : 0);
+		}
+		if (got == 0 || (count > 0 && !joins(frame, ret_first, *ret_bytes)))
+			break;
+		stream->cursor = cursor;
+		memcpy(pcm + *ret_bytes, frame->samples, frame->bytes);
+		*ret_bytes += frame->bytes;
+		arrivals_ns[count] = frame->seq >= stream->live_from ? frame->arrival_ns : 0;
+		count++;
+	}
+	return count;
+}
+
+// Returns when this stream wants to run again without being woken.
+static uint64_t send_some(struct stream *stream, uint64_t now_ns) RUNS_ON(io_role);
+static uint64_t send_some(struct stream *stream, uint64_t now_ns)
+{
+	struct call *call = stream->call;
+	uint64_t head = pcm_head(stream->slot.pcm);
+	if (head == stream->cursor || call->writing || call->finished || call->closed)
+		return UINT64_MAX; // woken by the writer, or by the write's end
+	unsigned allowed = paced(stream, now_ns);
+	if (allowed == 0)
+		return stream->due_ns + PACE_NS - BURST_NS;
+	unsigned max = head - stream->cursor > STREAM_BEHIND_FRAMES ? MIN_OF(allowed, STREAM_FRAMES_PER_MESSAGE) : 1;
+	uint8_t pcm[STREAM_FRAMES_PER_MESSAGE * PCM_CELL_BYTES];
+	uint64_t arrivals_ns[STREAM_FRAMES_PER_MESSAGE];
+	struct pcm_frame first;
+	size_t bytes;
+	uint64_t before = atomic_load(&stream->claim);
+	unsigned count = gather(stream, max, pcm, &bytes, &first, arrivals_ns);
+	if (count == 0)
+		return UINT64_MAX;
+	// The only other writer of the claim sets the stop bit: then these frames belong to the next stream.
+	if ((before & CLAIM_STOPPED) != 0 || !atomic_compare_exchange_strong(&stream->claim, &before, stream->cursor << 1))
+		return UINT64_MAX;
+	audio_chunk chunk;
+	mentra__livekit__bridge__audio_chunk__init(&chunk);
+	chunk.pcm_data = (ProtobufCBinaryData){.len = bytes, .data = pcm};
+	chunk.sample_rate = PCM_RATE_HZ;
+	chunk.channels = 1;
+	chunk.timestamp_ms = first.capture_us / 1000;
+	stream->in_flight = count;
+	if (!call_write(call, &chunk.base))
+		return UINT64_MAX;
+	uint64_t handed_ns = clock_mono_ns();
+	for (unsigned i = 0; i < count; i++)
+		if (arrivals_ns[i] != 0)
+			latency_record(&latency_grpc, handed_ns > arrivals_ns[i] ? (handed_ns - arrivals_ns[i]) / 1000 : 0);
+	stream->due_ns = MAX_OF(stream->due_ns, now_ns) + count * PACE_NS;
+	atomic_fetch_add_explicit(&stream->slot.bytes, bytes, memory_order_relaxed);
+	return UINT64_MAX;
+}
+
+static void on_written(struct call *call, bool ok)
+{
+	ENTERS(io_role);
+	struct stream *stream = call->state;
+	if (!ok || stream == NULL)
+		return; // on_gone counts what was in flight
+	delivered_raise(stream, atomic_load(&stream->claim) >> 1);
+	atomic_fetch_add_explicit(&stream->slot.frames, stream->in_flight, memory_order_relaxed);
+	atomic_fetch_add_explicit(&stream->slot.messages, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&call_stats.frames_sent, stream->in_flight, memory_order_relaxed);
+	stream->in_flight = 0;
+	// The rest follows in svc_stream_run, before the worker sleeps.
+}
+
+uint64_t svc_stream_run(struct call_worker *worker, uint64_t now_ns)
+{
+	uint64_t next_ns = UINT64_MAX;
+	for (struct stream *stream = worker->streams, *next; stream != NULL; stream = next) {
+		next = stream->next;
+		next_ns = MIN_OF(next_ns, send_some(stream, now_ns));
+	}
+	return next_ns;
+}
+
+const struct call_method svc_stream_audio = {
+	.path = "/mentra.livekit.bridge.LiveKitBridge/StreamAudio",
+	.streaming = true,
+	.message = on_message,
+	.half_closed = on_half_closed,
+	.written = on_written,
+	.gone = on_gone,
+	.destroy = on_destroy,
+};

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: ISC
+//
+// svc_stream.h - StreamAudio: a cursor into the user's ring, sent down one write at a time.
+#pragma once
+
+#include "controlplane/grpc_call.h"
+
+#define STREAM_SPEED 4              // a backlog goes out at most so many times faster than real time
+#define STREAM_BURST_FRAMES 10      // that may go out at once
+#define STREAM_BEHIND_FRAMES 5      // a stream with more than this waiting puts several frames into one message
+#define STREAM_FRAMES_PER_MESSAGE 5 // at most: 100 ms, 3,200 bytes
+
+extern const struct call_method svc_stream_audio;
+
+// Send what may be sent on every stream of the worker. Returns when it wants to run again (clock_mono_ns), UINT64_MAX:
+// at the next wake-up.
+uint64_t svc_stream_run(struct call_worker *worker, uint64_t now_ns) RUNS_ON(io_role);
+// Try again what could not be posted to control for want of memory.
+void svc_stream_retry(struct call_worker *worker) RUNS_ON(io_role);

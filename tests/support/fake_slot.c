@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: ISC
+//
+// fake_slot.c - included by a test: a control thread and slots that do what the test says, behind svc_backend.
+//
+// Users: "slow..." joins only when cancelled, "bad..." fails, anybody else succeeds. A user added with fake_user has a ring.
+//
+// Runs on: any.
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "controlplane/svc_backend.h"
+
+#define FAKE_USERS_MAX 16
+
+struct fake_work {
+	struct fake_work *next;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+struct fake_user {
+	char name[64];
+	struct pcm *pcm;
+	struct slot_stream *stream;
+	uint64_t delivered;
+	unsigned attaches, detaches;
+};
+
+static struct {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	pthread_t thread;
+	bool stop;
+	struct fake_work *first, **last;
+	struct fake_user users[FAKE_USERS_MAX];
+	unsigned user_count;
+	struct slot_join *held;
+	_Atomic(unsigned) joins, cancels, leaves;
+	_Atomic(uint64_t) drops[DROP_COUNT];
+	_Atomic(bool) refuse_posts;
+} fake = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+
+static int fake_post(void (*fn)(void *arg), void *arg)
+{
+	struct fake_work *work = atomic_load(&fake.refuse_posts) ? NULL : malloc(sizeof(*work));
+	if (work == NULL)
+		return -ENOMEM;
+	*work = (struct fake_work){.fn = fn, .arg = arg};
+	pthread_mutex_lock(&fake.mutex);
+	*fake.last = work;
+	fake.last = &work->next;
+	pthread_cond_signal(&fake.cond);
+	pthread_mutex_unlock(&fake.mutex);
+	return 0;
+}
+
+static void *fake_control(void *arg)
+{
+	pthread_mutex_lock(&fake.mutex);
+	while (!fake.stop || fake.first != NULL) {
+		struct fake_work *work = fake.first;
+		if (work == NULL) {
+			pthread_cond_wait(&fake.cond, &fake.mutex);
+			continue;
+		}
+		fake.first = work->next;
+		if (fake.first == NULL)
+			fake.last = &fake.first;
+		pthread_mutex_unlock(&fake.mutex);
+		work->fn(work->arg);
+		free(work);
+		pthread_mutex_lock(&fake.mutex);
+	}
+	pthread_mutex_unlock(&fake.mutex);
+	return NULL;
+}
+
+static inline void fake_start(void)
+{
+	fake.first = NULL;
+	fake.last = &fake.first;
+	fake.stop = false;
+	pthread_create(&fake.thread, NULL, fake_control, NULL);
+}
+
+static inline void fake_finish(void)
+{
+	pthread_mutex_lock(&fake.mutex);
+	fake.stop = true;
+	pthread_cond_signal(&fake.cond);
+	pthread_mutex_unlock(&fake.mutex);
+	pthread_join(fake.thread, NULL);
+	for (unsigned i = 0; i < fake.user_count; i++)
+		pcm_unref(fake.users[i].pcm);
+	fake.user_count = 0;
+}
+
+// Run fn(arg) on the fake control thread and wait for it.
+struct fake_call {
+	void (*fn)(void *arg);
+	void *arg;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool done;
+};
+
+static void fake_call_run(void *arg)
+{
+	struct fake_call *call = arg;
+	call->fn(call->arg);
+	pthread_mutex_lock(&call->mutex);
+	call->done = true;
+	pthread_cond_signal(&call->cond);
+	pthread_mutex_unlock(&call->mutex);
+}
+
+static inline void fake_sync(void (*fn)(void *arg), void *arg)
+{
+	struct fake_call call = {.fn = fn, .arg = arg, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+	fake_post(fake_call_run, &call);
+	pthread_mutex_lock(&call.mutex);
+	while (!call.done)
+		pthread_cond_wait(&call.cond, &call.mutex);
+	pthread_mutex_unlock(&call.mutex);
+}
+
+// Before or while the server runs; only the test thread adds, only the control thread looks.
+static inline struct fake_user *fake_user(const char *name, uint32_t ring_ms)
+{
+	struct fake_user *user = &fake.users[fake.user_count];
+	memset(user, 0, sizeof(*user));
+	snprintf(user->name, sizeof(user->name), "%s", name);
+	user->pcm = pcm_create(ring_ms);
+	fake.user_count++;
+	return user;
+}
+
+static struct fake_user *fake_find(const char *name)
+{
+	for (unsigned i = 0; i < fake.user_count; i++)
+		if (strcmp(fake.users[i].name, name) == 0)
+			return &fake.users[i];
+	return NULL;
+}
+
+static void fake_end(struct fake_user *user, enum slot_stream_end how, const char *reason)
+{
+	struct slot_stream *stream = user->stream;
+	if (stream == NULL)
+		return;
+	user->stream = NULL;
+	pcm_ref(user->pcm); // keeps the ring for the test while the stream drops its own
+	stream->end(stream, how, reason);
+	user->delivered = atomic_load(&stream->delivered);
+	pcm_unref(user->pcm);
+}
+
+static void fake_join(struct slot_join *join)
+{
+	atomic_fetch_add(&fake.joins, 1);
+	if (strncmp(join->user_id, "slow", 4) == 0) {
+		fake.held = join;
+		return;
+	}
+	join->success = strncmp(join->user_id, "bad", 3) != 0;
+	snprintf(join->error, sizeof(join->error), "%s",
+		join->success ? "" : "failed to connect to room: connection refused");
+	snprintf(join->participant_id, sizeof(join->participant_id), "cloud-agent:%.64s", join->user_id);
+	join->participant_count = 2;
+	join->done(join);
+}
+
+static void fake_join_cancel(struct slot_join *join)
+{
+	atomic_fetch_add(&fake.cancels, 1);
+	if (fake.held == join)
+		fake.held = NULL;
+	join->success = false;
+	join->done(join);
+}
+
+static bool fake_leave(const char *user_id, const char *reason)
+{
+	struct fake_user *user = fake_find(user_id);
+	if (user == NULL)
+		return false;
+	atomic_fetch_add(&fake.leaves, 1);
+	fake_end(user, SLOT_STREAM_OK, "left");
+	return true;
+}
+
+static int fake_attach(const char *user_id, struct slot_stream *stream)
+{
+	struct fake_user *user = fake_find(user_id);
+	if (user == NULL)
+		return -ENOENT;
+	fake_end(user, SLOT_STREAM_OK, "newer stream");
+	stream->pcm = pcm_ref(user->pcm);
+	stream->cursor = user->delivered;
+	stream->generation = ++user->attaches;
+	user->stream = stream;
+	return 0;
+}
+
+static void fake_detach(struct slot_stream *stream)
+{
+	for (unsigned i = 0; i < fake.user_count; i++) {
+		struct fake_user *user = &fake.users[i];
+		if (user->stream != stream)
+			continue;
+		user->delivered = atomic_load(&stream->delivered);
+		user->stream = NULL;
+		user->detaches++;
+	}
+}
+
+static void fake_status(const char *user_id, struct slot_status *ret_status)
+{
+	memset(ret_status, 0, sizeof(*ret_status));
+	struct fake_user *user = fake_find(user_id);
+	if (user == NULL)
+		return;
+	ret_status->exists = ret_status->connected = true;
+	snprintf(ret_status->user_id, sizeof(ret_status->user_id), "%s", user_id);
+	snprintf(ret_status->participant_id, sizeof(ret_status->participant_id), "cloud-agent:%s", user->name);
+	snprintf(ret_status->state, sizeof(ret_status->state), "connected");
+	snprintf(ret_status->last_disconnect_reason, sizeof(ret_status->last_disconnect_reason), "signal_lost");
+	snprintf(ret_status->server_version, sizeof(ret_status->server_version), "1.13.5");
+	ret_status->participant_count = 3;
+	ret_status->last_disconnect_at_ms = 1700000000123;
+	ret_status->stream_attached = user->stream != NULL;
+	ret_status->ring_head = pcm_head(user->pcm);
+	ret_status->stream_delivered = user->delivered;
+}
+
+static void fake_each(void (*fn)(const struct slot_status *status, void *arg), void *arg)
+{
+	for (unsigned i = 0; i < fake.user_count; i++) {
+		struct slot_status status;
+		fake_status(fake.users[i].name, &status);
+		fn(&status, arg);
+	}
+}
+
+static void fake_totals(struct slot_totals *ret_totals)
+{
+	*ret_totals = (struct slot_totals){.active_sessions = fake.user_count, .slots = fake.user_count};
+	for (unsigned i = 0; i < fake.user_count; i++)
+		ret_totals->streams += fake.users[i].stream != NULL;
+}
+
+static void fake_drop(enum drop reason, uint64_t count)
+{
+	atomic_fetch_add(&fake.drops[reason], count);
+}
+
+static void fake_info(struct dataplane_info *ret_info)
+{
+	*ret_info = (struct dataplane_info){
+		.worker_count = 1,
+		.port_count = 1,
+		.mbufs_total = 8192,
+		.mbufs_free = 8000,
+		.workers = {{.core = 1, .load = 0.25, .frames = 12345, .transports = 2, .cycles_per_packet = 900}},
+		.ports = {{.name = "media0", .device = "null", .mac = "02:00:00:00:00:01", .address = 0x0a000002, .prefix_bits = 24,
+			.up = true, .queues = 1}},
+	};
+	for (unsigned i = 0; i < DROP_COUNT; i++)
+		ret_info->drops[i] = atomic_load(&fake.drops[i]);
+}
+
+static uint64_t fake_lag(void)
+{
+	return 42;
+}
+
+const struct svc_backend svc_backend = {
+	.post = fake_post,
+	.drop = fake_drop,
+	.control_lag_max_us = fake_lag,
+	.join = fake_join,
+	.join_cancel = fake_join_cancel,
+	.leave = fake_leave,
+	.stream_attach = fake_attach,
+	.stream_detach = fake_detach,
+	.status = fake_status,
+	.each = fake_each,
+	.totals = fake_totals,
+	.info = fake_info,
+};
