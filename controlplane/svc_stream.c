@@ -308,7 +308,7 @@ static void on_destroy(struct call *call)
 
 // ---- the worker: what goes down
 
-// How many frames the pace allows now; 0: not before stream->due_ns - BURST_NS.
+// How many frames the pace allows now; n are allowed from due_ns + n * PACE_NS - BURST_NS on.
 static unsigned paced(const struct stream *stream, uint64_t now_ns) RUNS_ON(io_role);
 static unsigned paced(const struct stream *stream, uint64_t now_ns)
 {
@@ -365,10 +365,10 @@ static uint64_t send_some(struct stream *stream, uint64_t now_ns)
 	uint64_t head = pcm_head(stream->slot.pcm);
 	if (head == stream->cursor || call->writing || call->finished || call->closed)
 		return UINT64_MAX; // woken by the writer, or by the write's end
-	unsigned allowed = paced(stream, now_ns);
-	if (allowed == 0)
-		return stream->due_ns + PACE_NS - BURST_NS;
-	unsigned max = head - stream->cursor > STREAM_BEHIND_FRAMES ? MIN_OF(allowed, STREAM_FRAMES_PER_MESSAGE) : 1;
+	// Behind: fewer, fuller messages. They cost the client half as much.
+	unsigned max = head - stream->cursor > STREAM_BEHIND_FRAMES ? STREAM_FRAMES_PER_MESSAGE : 1;
+	if (paced(stream, now_ns) < max)
+		return stream->due_ns + max * PACE_NS - BURST_NS;
 	uint8_t pcm[STREAM_FRAMES_PER_MESSAGE * PCM_CELL_BYTES];
 	uint64_t arrivals_ns[STREAM_FRAMES_PER_MESSAGE];
 	struct pcm_frame first;

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: ISC
+//
+// svc_stream_test.c - StreamAudio over a real socket: order, pace, loss, hand-over from one stream to the next.
+//
+// Runs on: any.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <unistd.h>
+
+#include "controlplane/grpc_call.h"
+#include "controlplane/grpc_server.h"
+#include "controlplane/latency.h"
+#include "controlplane/svc_stream.h"
+#include "proto/mentra/livekit_bridge.pb-c.h"
+#include "tests/support/fake_slot.c"
+#include "tests/support/grpc_client.c"
+
+#define METHOD "/mentra.livekit.bridge.LiveKitBridge/StreamAudio"
+
+typedef Mentra__Livekit__Bridge__AudioChunk audio_chunk;
+
+static char folder[64], socket_path[108], target[128], empty[] = "";
+static struct config config;
+static struct client client;
+
+static int setup(void **state)
+{
+	snprintf(folder, sizeof(folder), "/tmp/relay-stream-test-XXXXXX");
+	assert_non_null(mkdtemp(folder));
+	snprintf(socket_path, sizeof(socket_path), "%s/bridge.sock", folder);
+	snprintf(target, sizeof(target), "unix:%s", socket_path);
+	config = (struct config){
+		.grpc = {.socket = socket_path, .socket_mode = 0600, .socket_group = empty, .tcp = empty, .tls_cert = empty,
+			.workers = 2, .max_connections = 16, .max_streams = 4},
+		.admin = {.socket = empty},
+	};
+	grpc_init();
+	fake_start();
+	struct err err = {""};
+	if (grpc_server_launch(&config, &err) != 0)
+		fail_msg("launch: %s", err.text);
+	client_open(&client, target);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	client_close(&client);
+	grpc_server_stop();
+	fake_finish();
+	grpc_shutdown();
+	char lock[128];
+	snprintf(lock, sizeof(lock), "%s.lock", socket_path);
+	unlink(lock);
+	return rmdir(folder);
+}
+
+// The frame's number is in its first samples.
+static void write_frame(struct fake_user *user)
+{
+	struct pcm_frame frame = {
+		.bytes = PCM_CELL_BYTES,
+		.flags = PCM_F_DECODED,
+		.arrival_ns = clock_mono_ns(),
+		.capture_us = 1700000000000000 + (int64_t)pcm_head(user->pcm) * PCM_CELL_MS * 1000,
+	};
+	uint64_t seq = pcm_head(user->pcm);
+	memcpy(frame.samples, &seq, sizeof(seq));
+	pcm_write(user->pcm, &frame);
+}
+
+static void start(struct client_call *call, char *user_id)
+{
+	client_start(call, &client, METHOD, 60000);
+	assert_true(client_initial(call)); // comes before we say anything
+	audio_chunk chunk = MENTRA__LIVEKIT__BRIDGE__AUDIO_CHUNK__INIT;
+	chunk.user_id = user_id;
+	assert_true(client_send(call, &chunk.base));
+}
+
+// Reads one message and checks that its frames are *next, *next + 1...; false at the end of the stream.
+static bool receive(struct client_call *call, uint64_t *next, size_t *ret_bytes)
+{
+	audio_chunk *chunk = (audio_chunk *)client_recv(call, &mentra__livekit__bridge__audio_chunk__descriptor);
+	if (chunk == NULL)
+		return false;
+	assert_int_equal(chunk->sample_rate, 16000);
+	assert_int_equal(chunk->channels, 1);
+	assert_int_equal(chunk->timestamp_ms, 1700000000000 + (int64_t)*next * PCM_CELL_MS);
+	assert_int_equal(chunk->pcm_data.len % PCM_CELL_BYTES, 0);
+	for (size_t at = 0; at < chunk->pcm_data.len; at += PCM_CELL_BYTES) {
+		uint64_t seq;
+		memcpy(&seq, chunk->pcm_data.data + at, sizeof(seq));
+		assert_int_equal(seq, *next);
+		(*next)++;
+	}
+	if (ret_bytes != NULL)
+		*ret_bytes = chunk->pcm_data.len;
+	protobuf_c_message_free_unpacked(&chunk->base, NULL);
+	return true;
+}
+
+static void expect_end(struct client_call *call, int status, const char *text)
+{
+	int got = client_status(call);
+	if (got != status)
+		fail_msg("status %d \"%s\", expected %d", got, call->text, status);
+	assert_string_equal(call->text, text);
+	client_end(call);
+}
+
+static void first_message_decides(void **state)
+{
+	struct client_call call;
+	client_start(&call, &client, METHOD, 60000);
+	client_half_close(&call);
+	expect_end(&call, GRPC_STATUS_INVALID_ARGUMENT,
+		"failed to receive initial chunk: the client closed its side without sending one");
+	start(&call, empty);
+	expect_end(&call, GRPC_STATUS_INVALID_ARGUMENT, "userId required in first chunk");
+	start(&call, "nobody");
+	expect_end(&call, GRPC_STATUS_NOT_FOUND, "session not found for user nobody");
+	client_start(&call, &client, METHOD, 60000);
+	client_send_bytes(&call, "\x0a\xff", 2);
+	expect_end(&call, GRPC_STATUS_INVALID_ARGUMENT,
+		"failed to receive initial chunk: the message does not parse as mentra.livekit.bridge.AudioChunk");
+}
+
+struct end {
+	struct fake_user *user;
+	enum slot_stream_end how;
+	const char *reason;
+};
+
+static void end_on_control(void *arg)
+{
+	struct end *end = arg;
+	fake_end(end->user, end->how, end->reason);
+}
+
+static void frames_flow_and_uplink_is_counted(void **state)
+{
+	struct fake_user *user = fake_user("flow", 1000);
+	struct client_call call;
+	uint64_t next = 0, drops = atomic_load(&fake.drops[DROP_UPLINK_UNSUPPORTED]);
+	size_t bytes;
+	start(&call, "flow");
+	struct latency_summary before, after;
+	latency_summary(&latency_grpc, &before);
+	for (unsigned i = 0; i < 20; i++) {
+		write_frame(user);
+		assert_true(receive(&call, &next, &bytes));
+		assert_int_equal(bytes, PCM_CELL_BYTES);
+	}
+	audio_chunk up = MENTRA__LIVEKIT__BRIDGE__AUDIO_CHUNK__INIT;
+	uint8_t sound[640] = {1};
+	up.pcm_data = (ProtobufCBinaryData){.len = sizeof(sound), .data = sound};
+	client_send(&call, &up.base);
+	client_half_close(&call); // the downlink goes on
+	for (unsigned i = 0; i < 20; i++) {
+		write_frame(user);
+		assert_true(receive(&call, &next, NULL));
+	}
+	assert_int_equal(next, 40);
+	assert_int_equal(atomic_load(&fake.drops[DROP_UPLINK_UNSUPPORTED]), drops + 1);
+	latency_summary(&latency_grpc, &after);
+	assert_in_range(after.count - before.count, 19, 40); // the first frame may have been there before the stream
+	fake_sync(end_on_control, &(struct end){user, SLOT_STREAM_UNAVAILABLE, "the room was deleted"});
+	expect_end(&call, GRPC_STATUS_UNAVAILABLE, "the room was deleted");
+	assert_int_equal(user->delivered, 40);
+}
+
+static void backlog_is_paced_and_packed(void **state)
+{
+	struct fake_user *user = fake_user("backlog", 4000);
+	for (unsigned i = 0; i < 100; i++)
+		write_frame(user);
+	struct client_call call;
+	uint64_t next = 0, began_ns = clock_mono_ns();
+	size_t bytes, largest = 0;
+	struct latency_summary before, after;
+	latency_summary(&latency_grpc, &before);
+	start(&call, "backlog");
+	unsigned messages = 0;
+	for (; next < 100; messages++) {
+		assert_true(receive(&call, &next, &bytes));
+		largest = MAX_OF(largest, bytes);
+	}
+	// 90 frames beyond the burst at 4 times real time: 450 ms.
+	assert_in_range((clock_mono_ns() - began_ns) / 1000000, 430, 20000);
+	assert_int_equal(largest, STREAM_FRAMES_PER_MESSAGE * PCM_CELL_BYTES);
+	assert_in_range(messages, 20, 60);
+	latency_summary(&latency_grpc, &after);
+	assert_int_equal(after.count, before.count); // lay in the ring: says nothing about us
+	fake_sync(end_on_control, &(struct end){user, SLOT_STREAM_OK, ""});
+	expect_end(&call, GRPC_STATUS_OK, "");
+}
+
+static void lapped_frames_are_counted(void **state)
+{
+	struct fake_user *user = fake_user("lapped", 400); // 20 cells
+	uint64_t drops = atomic_load(&fake.drops[DROP_PCM_LAPPED]);
+	for (unsigned i = 0; i < 100; i++)
+		write_frame(user);
+	uint64_t next = pcm_tail(user->pcm), tail = next;
+	struct client_call call;
+	start(&call, "lapped");
+	while (next < 100)
+		assert_true(receive(&call, &next, NULL));
+	assert_int_equal(atomic_load(&fake.drops[DROP_PCM_LAPPED]), drops + tail);
+	fake_sync(end_on_control, &(struct end){user, SLOT_STREAM_OK, ""});
+	expect_end(&call, GRPC_STATUS_OK, "");
+}
+
+static void cancelled_stream_is_detached(void **state)
+{
+	struct fake_user *user = fake_user("cancel", 1000);
+	struct client_call call;
+	uint64_t next = 0;
+	start(&call, "cancel");
+	write_frame(user);
+	assert_true(receive(&call, &next, NULL));
+	grpc_call_cancel(call.call, NULL);
+	assert_int_equal(client_status(&call), GRPC_STATUS_CANCELLED);
+	client_end(&call);
+	for (unsigned i = 0; i < 10000 && *(volatile unsigned *)&user->detaches == 0; i++)
+		usleep(1000);
+	assert_int_equal(user->detaches, 1);
+	assert_int_equal(user->delivered, 1);
+	// The next one goes on where this one was.
+	write_frame(user);
+	start(&call, "cancel");
+	assert_true(receive(&call, &next, NULL));
+	assert_int_equal(next, 2);
+	fake_sync(end_on_control, &(struct end){user, SLOT_STREAM_OK, ""});
+	expect_end(&call, GRPC_STATUS_OK, "");
+}
+
+// The writer of a ring in a hurry.
+struct writer {
+	struct fake_user *user;
+	unsigned frames;
+	pthread_t thread;
+};
+
+static void *writer_main(void *arg)
+{
+	struct writer *writer = arg;
+	for (unsigned i = 0; i < writer->frames; i++) {
+		write_frame(writer->user);
+		usleep(5000);
+	}
+	return NULL;
+}
+
+static void newest_stream_wins_and_loses_nothing(void **state)
+{
+	struct writer writer = {.user = fake_user("winner", 20000), .frames = 400};
+	pthread_create(&writer.thread, NULL, writer_main, &writer);
+	struct client_call calls[2];
+	uint64_t next = 0;
+	unsigned current = 0, taken = 0;
+	start(&calls[0], "winner");
+	while (next < writer.frames) {
+		for (unsigned i = 0; i < 7 && next < writer.frames; i++)
+			assert_true(receive(&calls[current], &next, NULL));
+		if (next == writer.frames)
+			break;
+		start(&calls[1 - current], "winner");
+		// What the old one still had on its way arrives before its OK; the new one starts after that.
+		while (receive(&calls[current], &next, NULL))
+			;
+		expect_end(&calls[current], GRPC_STATUS_OK, "");
+		current = 1 - current;
+		taken++;
+	}
+	pthread_join(writer.thread, NULL);
+	assert_int_equal(next, writer.frames);
+	assert_in_range(taken, 10, 400);
+	fake_sync(end_on_control, &(struct end){writer.user, SLOT_STREAM_OK, ""});
+	expect_end(&calls[current], GRPC_STATUS_OK, "");
+}
+
+static void too_many_streams_are_refused(void **state)
+{
+	struct client_call calls[5];
+	char *users[] = {"many-0", "many-1", "many-2", "many-3"};
+	struct fake_user *made[4];
+	for (unsigned i = 0; i < 4; i++) {
+		made[i] = fake_user(users[i], 200);
+		start(&calls[i], users[i]);
+	}
+	client_start(&calls[4], &client, METHOD, 20000);
+	assert_int_equal(client_status(&calls[4]), GRPC_STATUS_RESOURCE_EXHAUSTED);
+	client_end(&calls[4]);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t next = 0;
+		write_frame(made[i]);
+		assert_true(receive(&calls[i], &next, NULL));
+		fake_sync(end_on_control, &(struct end){made[i], SLOT_STREAM_OK, ""});
+		expect_end(&calls[i], GRPC_STATUS_OK, "");
+	}
+}
+
+// Streams that ended just now still get their status out.
+static void server_stops_with_streams_open(void **state)
+{
+	struct fake_user *user = fake_user("open", 1000);
+	struct client_call call;
+	uint64_t next = 0;
+	start(&call, "open");
+	write_frame(user);
+	assert_true(receive(&call, &next, NULL));
+	fake_sync(end_on_control, &(struct end){user, SLOT_STREAM_UNAVAILABLE, "shutting down"});
+	uint64_t began_ns = clock_mono_ns();
+	grpc_server_stop();
+	assert_in_range((clock_mono_ns() - began_ns) / 1000000, 0, 3000);
+	expect_end(&call, GRPC_STATUS_UNAVAILABLE, "shutting down");
+	assert_int_equal(atomic_load(&call_stats.calls), 0);
+	assert_int_equal(atomic_load(&call_stats.streams), 0);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]); // one test by name
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(first_message_decides),
+		cmocka_unit_test(frames_flow_and_uplink_is_counted),
+		cmocka_unit_test(backlog_is_paced_and_packed),
+		cmocka_unit_test(lapped_frames_are_counted),
+		cmocka_unit_test(cancelled_stream_is_detached),
+		cmocka_unit_test(newest_stream_wins_and_loses_nothing),
+		cmocka_unit_test(too_many_streams_are_refused),
+		cmocka_unit_test(server_stops_with_streams_open),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
