@@ -58,3 +58,6 @@ bool leg_track_subscribed(const struct leg *leg);
 bool leg_track_muted(const struct leg *leg);
 transport_id leg_transport(const struct leg *leg);
 bool leg_consent_fresh(const struct leg *leg); // answered within 5 s: GetStatus.connected
+
+// What the dataplane reports of a transport; of one that no leg has any more it is ignored.
+void leg_transport_event(const struct dataplane_event *event) RUNS_ON(control_role);

@@ -14,7 +14,7 @@
 #include "controlplane/config.h"
 #include "controlplane/control.h"
 #include "controlplane/grpc_server.h"
-#include "controlplane/leg_table.h"
+#include "controlplane/leg.h"
 #include "controlplane/log.h"
 #include "controlplane/resolve.h"
 #include "controlplane/slot.h"

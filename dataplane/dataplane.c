@@ -276,6 +276,11 @@ void dataplane_source_destroy(struct source *source)
 	worker_mail_send(home->worker, &mail);
 }
 
+void dataplane_source_activate(struct source *source, uint32_t generation)
+{
+	atomic_store_explicit(&home_of(source)->active, generation, memory_order_release);
+}
+
 void dataplane_source_set_muted(struct source *source, bool muted)
 {
 	struct worker_mail mail = {.type = WORKER_MAIL_MUTED, .home = home_of(source), .muted = muted};

@@ -115,6 +115,8 @@ int transport_info(transport_id id, struct transport_info *ret_info) RUNS_ON(con
 
 struct source *dataplane_source_create(struct pcm *pcm, const struct source_config *config) RUNS_ON(control_role);
 void dataplane_source_destroy(struct source *source) RUNS_ON(control_role); // retired after a grace period; takes NULL
+// From now on only packets of this leg reach the source; others die as STALE_GENERATION. 0: of any leg.
+void dataplane_source_activate(struct source *source, uint32_t generation) RUNS_ON(control_role);
 void dataplane_source_set_muted(struct source *source, bool muted) RUNS_ON(control_role);
 void dataplane_source_fence(struct source *source) RUNS_ON(control_role);
 void dataplane_source_stats(const struct source *source, struct source_stats *ret_stats);

@@ -206,7 +206,7 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 		.generation = transport->generation,
 		.arrival_ns = packet_of(mbuf)->arrival_ns,
 	};
-	drop = source_rtp_input(transport->source, &packet);
+	drop = worker_heard(transport) ? source_rtp_input(transport->source, &packet) : DROP_STALE_GENERATION;
 	ingress_seen(transport, &stream->seen);
 	worker_source_opened(worker, home_of(transport->source));
 	if (drop != DROP_NONE)
@@ -331,8 +331,10 @@ void ingress_wire(struct worker *worker, unsigned port, struct rte_mbuf **mbufs,
 static void ingress_audio(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
 	RUNS_ON(worker_role)
 {
-	enum drop drop = source_data_input(transport->source, rte_pktmbuf_mtod(mbuf, uint8_t *),
-		rte_pktmbuf_data_len(mbuf), transport->generation, packet_of(mbuf)->arrival_ns);
+	enum drop drop = DROP_STALE_GENERATION;
+	if (worker_heard(transport))
+		drop = source_data_input(transport->source, rte_pktmbuf_mtod(mbuf, uint8_t *), rte_pktmbuf_data_len(mbuf),
+			transport->generation, packet_of(mbuf)->arrival_ns);
 	ingress_seen(transport, &transport->rx.audio_seen);
 	worker_source_opened(worker, home_of(transport->source));
 	if (drop != DROP_NONE)

@@ -59,6 +59,7 @@ struct home {
 	struct released released;
 	struct source *source;
 	unsigned worker;
+	_Atomic(uint32_t) active; // generation that is heard, 0: any; control writes
 	bool listed OWNED_BY(worker_role); // in the worker's list of sources with a timer
 	struct home *next OWNED_BY(worker_role);
 	struct rcu_retired retired;

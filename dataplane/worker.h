@@ -36,3 +36,10 @@ static inline struct home *home_of(const struct source *source)
 {
 	return source_owner(source);
 }
+
+// Whether the slot hears this transport's leg at present.
+static inline bool worker_heard(const struct transport *transport)
+{
+	uint32_t active = atomic_load_explicit(&home_of(transport->source)->active, memory_order_acquire);
+	return active == 0 || active == transport->generation;
+}

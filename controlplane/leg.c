@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: ISC
+//
+// leg.c - a leg's life: joined, ready, recovering by itself, lost for good, left.
+//
+// Runs on: control. Which event does what in which state:
+//
+//   state       | signalling lost       | transport failed      | leave: stop  | leave: shutdown, rejoin | limit passed
+//   ------------+-----------------------+-----------------------+--------------+-------------------------+--------------
+//   JOINING     | FAILED                | FAILED                | FAILED       | FAILED                  | FAILED
+//   CONNECTED   | RECOVERING: resume    | RECOVERING: rejoin    | LOST         | RECOVERING: rejoin      | -
+//   RECOVERING  | next attempt          | next attempt: rejoin  | LOST         | next attempt: rejoin    | LOST
+//   ENDED       | -                     | -                     | -            | -                       | -
+
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+
+#include "controlplane/leg_state.h"
+#include "controlplane/log.h"
+
+#define BUCKETS 1024
+// A server that ends our PeerConnection says why a moment later, or has forgotten to.
+#define CLOSED_WAIT_MS 1000
+#define CONSENT_FRESH_NS 5000000000ull
+
+static struct leg *buckets[BUCKETS]; // legs with a transport, by its index
+
+struct leg_ops leg_ops = {
+	.ws_connect = ws_connect,
+	.ws_send = ws_send,
+	.ws_close = ws_close,
+	.transport_open = transport_open,
+	.transport_set_remote = transport_set_remote,
+	.transport_add_candidate = transport_add_candidate,
+	.transport_map = transport_map,
+	.transport_unmap = transport_unmap,
+	.transport_close = transport_close,
+	.source_set_muted = dataplane_source_set_muted,
+};
+
+void leg_report(struct leg *leg, enum leg_event_type type, const char *reason, const char *cause)
+{
+	leg->event(leg->arg, leg, type, reason, cause != NULL ? cause : "");
+}
+
+// ---- which leg a transport belongs to
+
+static void unindex(struct leg *leg)
+{
+	for (unsigned b = 0; b < BUCKETS; b++) {
+		for (struct leg **link = &buckets[b]; *link != NULL; link = &(*link)->next) {
+			if (*link == leg) {
+				*link = leg->next;
+				return;
+			}
+		}
+	}
+}
+
+void leg_index(struct leg *leg)
+{
+	unindex(leg);
+	if (!leg->transport_open)
+		return;
+	struct leg **bucket = &buckets[leg->transport % BUCKETS];
+	leg->next = *bucket;
+	*bucket = leg;
+}
+
+static struct leg *leg_of(transport_id transport)
+{
+	struct leg *leg = buckets[transport % BUCKETS];
+	while (leg != NULL && leg->transport != transport)
+		leg = leg->next;
+	return leg;
+}
+
+// ---- the way down
+
+static void end(struct leg *leg) RUNS_ON(control_role)
+{
+	leg->state = LEG_ENDED;
+	control_timer_stop(&leg->retry_timer);
+	control_timer_stop(&leg->recover_timer);
+	leg_hang_up(leg);
+	leg_media_close(leg);
+}
+
+void leg_fail(struct leg *leg, const char *cause)
+{
+	char copy[512];
+	if (leg->state == LEG_ENDED)
+		return;
+	if (leg->reached) {
+		leg_recover(leg, "transport_lost", false);
+		return;
+	}
+	snprintf(copy, sizeof(copy), "%s", cause);
+	if (leg->joined) // do not stay in the room with half a connection
+		leg_send(leg, livekit_leave());
+	end(leg);
+	leg_report(leg, LEG_EVENT_FAILED, "join_failed", copy);
+}
+
+void leg_lose(struct leg *leg, const char *reason, const char *cause)
+{
+	if (leg->state == LEG_ENDED)
+		return;
+	bool was_ready = leg->reached;
+	end(leg);
+	leg_report(leg, was_ready ? LEG_EVENT_LOST : LEG_EVENT_FAILED, reason, cause);
+}
+
+// ---- recovery
+
+static void on_retry(void *arg)
+{
+	ENTERS(control_role);
+	struct leg *leg = arg;
+	leg->resuming = leg->transport_open && leg->transport_connected;
+	if (!leg->resuming)
+		leg_media_close(leg);
+	leg_dial(leg);
+}
+
+static void on_recover_late(void *arg)
+{
+	ENTERS(control_role);
+	struct leg *leg = arg;
+	char reason[32];
+	snprintf(reason, sizeof(reason), "%s", leg->reason);
+	leg_lose(leg, reason, "not regained within the limit");
+}
+
+void leg_recover(struct leg *leg, const char *reason, bool keep_transport)
+{
+	uint32_t random = 0;
+	if (leg->state == LEG_ENDED)
+		return;
+	leg_hang_up(leg);
+	if (!keep_transport) {
+		leg_media_close(leg);
+		leg->target_present = false;
+	}
+	if (leg->state != LEG_RECOVERING) {
+		leg->state = LEG_RECOVERING;
+		snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
+		control_timer_start(&leg->recover_timer, leg->config->limits.recover_limit_ms, on_recover_late, leg);
+		leg_report(leg, LEG_EVENT_STATE, leg->reason, "");
+		if (leg->state != LEG_RECOVERING)
+			return;
+	}
+	RAND_bytes((unsigned char *)&random, sizeof(random));
+	control_timer_start(&leg->retry_timer, backoff_next_ms(&leg->backoff, random), on_retry, leg);
+}
+
+void leg_check_ready(struct leg *leg)
+{
+	if (leg->state == LEG_ENDED || leg->state == LEG_CONNECTED || !leg->joined || !leg->transport_connected)
+		return;
+	if (leg->track_sid[0] != '\0' && leg->ssrc == 0 && leg->state == LEG_JOINING)
+		return; // the answer that names the track is on its way
+	bool recovered = leg->state == LEG_RECOVERING;
+	leg->state = LEG_CONNECTED;
+	leg->reached = true;
+	leg->reason[0] = '\0';
+	backoff_reset(&leg->backoff);
+	control_timer_stop(&leg->recover_timer);
+	control_timer_stop(&leg->retry_timer);
+	if (!leg->ready) {
+		leg->ready = true;
+		leg_report(leg, LEG_EVENT_READY, "", "");
+	} else if (recovered) {
+		leg_report(leg, LEG_EVENT_STATE, "", "");
+	}
+}
+
+// ---- what the dataplane reports
+
+static void on_closed_wait(void *arg)
+{
+	ENTERS(control_role);
+	leg_recover(arg, "transport_lost", false);
+}
+
+void leg_transport_event(const struct dataplane_event *event)
+{
+	struct leg *leg = leg_of(event->transport);
+	if (leg == NULL || leg->state == LEG_ENDED)
+		return;
+	switch (event->type) {
+	case TRANSPORT_EVENT_STATE:
+		if (event->state == TRANSPORT_CONNECTED) {
+			leg->transport_connected = true;
+			leg_check_ready(leg);
+		} else if (event->state == TRANSPORT_FAILED) {
+			if (leg->reached)
+				leg_recover(leg, "transport_lost", false);
+			else
+				leg_fail(leg, event->reason);
+		}
+		break;
+	case TRANSPORT_EVENT_DATA_CLOSED:
+		control_timer_start(&leg->closed_timer, CLOSED_WAIT_MS, on_closed_wait, leg);
+		break;
+	case SOURCE_EVENT_FIRST_FRAME:
+		leg_report(leg, LEG_EVENT_FRAME, "", "");
+		break;
+	case TRANSPORT_EVENT_DATA_OPEN:
+	case TRANSPORT_EVENT_PROBED:
+		break;
+	}
+}
+
+// ---- from outside
+
+struct leg *leg_join(const struct leg_config *config, struct err *err)
+{
+	struct leg *leg = calloc(1, sizeof(*leg));
+	if (leg == NULL) {
+		err_set(err, ENOMEM, "out of memory");
+		return NULL;
+	}
+	leg->config = config->config;
+	leg->event = config->event;
+	leg->arg = config->arg;
+	leg->generation = config->generation;
+	leg->source = config->source;
+	leg->state = LEG_JOINING;
+	snprintf(leg->user_id, sizeof(leg->user_id), "%s", config->user_id);
+	snprintf(leg->target, sizeof(leg->target), "%s", config->target_identity);
+	if (url_parse(config->url, &leg->url, err) < 0 || token_read(config->token, &leg->claims, err) < 0 ||
+		url_format(&leg->url, false, "", leg->url_text, sizeof(leg->url_text)) < 0 ||
+		(leg->token = strdup(config->token)) == NULL) {
+		free(leg);
+		return NULL;
+	}
+	leg_dial_later(leg);
+	return leg;
+}
+
+static void on_dial(void *arg)
+{
+	ENTERS(control_role);
+	leg_dial(arg);
+}
+
+// A turn of the loop later: no event comes before the caller has the leg in its hands.
+void leg_dial_later(struct leg *leg)
+{
+	control_timer_start(&leg->retry_timer, 0, on_dial, leg);
+}
+
+void leg_leave(struct leg *leg, const char *reason)
+{
+	if (leg == NULL)
+		return;
+	if (leg->joined)
+		leg_send(leg, livekit_leave());
+	log_line(LOG_DEBUG, "Leg ends", S("userId", leg->user_id), S("reason", reason), I("generation", leg->generation));
+	end(leg);
+	OPENSSL_cleanse(leg->token, strlen(leg->token));
+	free(leg->token);
+	free(leg->others);
+	free(leg);
+}
+
+enum leg_state leg_state(const struct leg *leg)
+{
+	return leg->state;
+}
+
+uint32_t leg_generation(const struct leg *leg)
+{
+	return leg->generation;
+}
+
+const char *leg_url(const struct leg *leg)
+{
+	return leg->url_text;
+}
+
+const char *leg_room(const struct leg *leg)
+{
+	return leg->claims.room;
+}
+
+const char *leg_identity(const struct leg *leg)
+{
+	return leg->claims.identity;
+}
+
+const char *leg_target(const struct leg *leg)
+{
+	return leg->target;
+}
+
+const char *leg_server_version(const struct leg *leg)
+{
+	return leg->server_version;
+}
+
+const char *leg_participant_sid(const struct leg *leg)
+{
+	return leg->sid;
+}
+
+unsigned leg_participant_count(const struct leg *leg)
+{
+	return leg->others_count + 1;
+}
+
+bool leg_target_present(const struct leg *leg)
+{
+	return leg->target_present;
+}
+
+bool leg_track_subscribed(const struct leg *leg)
+{
+	return leg->ssrc != 0;
+}
+
+bool leg_track_muted(const struct leg *leg)
+{
+	return leg->track_muted;
+}
+
+transport_id leg_transport(const struct leg *leg)
+{
+	return leg->transport;
+}
+
+bool leg_consent_fresh(const struct leg *leg)
+{
+	struct transport_info info;
+	ENTERS(control_role);
+	if (!leg->transport_open || !leg->transport_connected || transport_info(leg->transport, &info) < 0)
+		return false;
+	return info.consent_ns != 0 && clock_mono_ns() - info.consent_ns < CONSENT_FRESH_NS;
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: ISC
+//
+// leg_signal.c - a leg's conversation with the signalling server: dial, every message it can send, pings, hanging up.
+//
+// Runs on: control.
+
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+#include "controlplane/leg_state.h"
+#include "controlplane/log.h"
+
+#define PING_INTERVAL_MS 5000
+#define PING_TIMEOUT_MS 15000
+
+// ---- sending
+
+int leg_send(struct leg *leg, struct livekit_request request)
+{
+	int ret = request.data == NULL ? -ENOMEM : leg->ws == NULL ? -ENOTCONN : 0;
+	if (ret == 0)
+		ret = leg_ops.ws_send(leg->ws, request.data, request.bytes);
+	livekit_request_free(&request);
+	return ret;
+}
+
+static void on_ping(void *arg)
+{
+	ENTERS(control_role);
+	struct leg *leg = arg;
+	int64_t now_ms = clock_wall_us() / 1000;
+	leg_send(leg, livekit_ping(now_ms));
+	leg_send(leg, livekit_ping_req(now_ms, leg->rtt_ms));
+	control_timer_start(&leg->ping_timer, leg->ping_interval_ms, on_ping, leg);
+}
+
+static void on_silence(void *arg)
+{
+	ENTERS(control_role);
+	struct leg *leg = arg;
+	leg_hang_up(leg);
+	leg_recover(leg, "signal_lost", true);
+}
+
+void leg_hang_up(struct leg *leg)
+{
+	control_timer_stop(&leg->ping_timer);
+	control_timer_stop(&leg->silence_timer);
+	control_timer_stop(&leg->limit_timer);
+	if (leg->ws != NULL)
+		leg_ops.ws_close(leg->ws);
+	leg->ws = NULL;
+	leg->joined = false;
+}
+
+// ---- participants
+
+static struct leg_participant *other_find(struct leg *leg, const char *sid)
+{
+	for (unsigned i = 0; i < leg->others_count; i++)
+		if (strcmp(leg->others[i].sid, sid) == 0)
+			return &leg->others[i];
+	return NULL;
+}
+
+static void other_set(struct leg *leg, const Livekit__ParticipantInfo *info, bool here)
+{
+	struct leg_participant *other = other_find(leg, info->sid);
+	if (!here) {
+		if (other != NULL)
+			*other = leg->others[--leg->others_count];
+		return;
+	}
+	if (other != NULL)
+		return;
+	if (leg->others_count == leg->others_room) {
+		unsigned room = leg->others_room ? leg->others_room * 2 : 8;
+		struct leg_participant *others = realloc(leg->others, room * sizeof(*others));
+		if (others == NULL)
+			return; // the count is for show
+		leg->others = others;
+		leg->others_room = room;
+	}
+	other = &leg->others[leg->others_count++];
+	snprintf(other->sid, sizeof(other->sid), "%s", info->sid);
+	snprintf(other->identity, sizeof(other->identity), "%s", info->identity);
+}
+
+static bool target_is_here(const struct leg *leg)
+{
+	for (unsigned i = 0; i < leg->others_count; i++)
+		if (strcmp(leg->others[i].identity, leg->target) == 0)
+			return true;
+	return false;
+}
+
+static void participant_seen(struct leg *leg, const Livekit__ParticipantInfo *info) RUNS_ON(control_role)
+{
+	if (strcmp(info->sid, leg->sid) == 0)
+		return;
+	bool here = info->state != LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED;
+	bool target = leg->target[0] != '\0' && strcmp(info->identity, leg->target) == 0;
+	other_set(leg, info, here);
+	if (!target)
+		return;
+	// A phone that came back has another sid: the departure of its older self does not count then.
+	if (here)
+		leg_target_seen(leg, info);
+	else if (!target_is_here(leg))
+		leg_target_gone(leg);
+}
+
+static void participants_seen(struct leg *leg, size_t count, Livekit__ParticipantInfo **infos) RUNS_ON(control_role)
+{
+	for (size_t i = 0; i < count; i++)
+		participant_seen(leg, infos[i]);
+}
+
+// ---- messages
+
+static void on_join(struct leg *leg, const Livekit__JoinResponse *join) RUNS_ON(control_role)
+{
+	struct err err = {""};
+	if (join->subscriber_primary) {
+		leg_fail(leg, "the server wants two PeerConnections (it is older than LiveKit 1.9.1 or not open source): not supported yet");
+		return;
+	}
+	leg->joined = true;
+	leg->resuming = false;
+	control_timer_stop(&leg->limit_timer);
+	snprintf(leg->sid, sizeof(leg->sid), "%s", join->participant != NULL ? join->participant->sid : "");
+	const char *version = join->server_info != NULL && join->server_info->version[0] ? join->server_info->version
+											 : join->server_version;
+	snprintf(leg->server_version, sizeof(leg->server_version), "%s", version);
+	leg->ping_interval_ms = join->ping_interval > 0 ? (uint32_t)join->ping_interval * 1000 : PING_INTERVAL_MS;
+	leg->ping_timeout_ms = join->ping_timeout > 0 ? (uint32_t)join->ping_timeout * 1000 : PING_TIMEOUT_MS;
+	control_timer_start(&leg->ping_timer, leg->ping_interval_ms, on_ping, leg);
+	leg->others_count = 0;
+	leg->target_present = false;
+	leg_media_close(leg); // of an attempt before this one
+	if (leg_media_open(leg, &err) < 0) {
+		leg_fail(leg, err.text);
+		return;
+	}
+	participants_seen(leg, join->n_other_participants, join->other_participants);
+	if (leg->track_sid[0] == '\0')
+		leg_first_offer(leg);
+}
+
+static void on_reconnect(struct leg *leg) RUNS_ON(control_role)
+{
+	leg->joined = true;
+	leg->resuming = false;
+	control_timer_stop(&leg->limit_timer);
+	control_timer_start(&leg->ping_timer, leg->ping_interval_ms, on_ping, leg);
+	if (leg->offer_outstanding != 0 || leg->offer_wanted) { // its answer may have gone down with the old connection
+		leg->offer_outstanding = 0;
+		leg_offer(leg);
+	}
+	leg_check_ready(leg);
+}
+
+static void on_leave(struct leg *leg, const Livekit__LeaveRequest *leave) RUNS_ON(control_role)
+{
+	char cause[160];
+	snprintf(cause, sizeof(cause), "the server ended the participant: %s", livekit_reason_text((int)leave->reason));
+	enum livekit_leave_kind kind = livekit_leave_kind(leave);
+	bool refused_resume = leg->resuming && !leg->joined;
+	leg_hang_up(leg);
+	if (kind == LIVEKIT_LEAVE_STOP) {
+		switch ((int)leave->reason) {
+		case LIVEKIT__DISCONNECT_REASON__DUPLICATE_IDENTITY:
+			leg_lose(leg, "duplicate_identity", cause);
+			return;
+		case LIVEKIT__DISCONNECT_REASON__ROOM_DELETED:
+		case LIVEKIT__DISCONNECT_REASON__ROOM_CLOSED:
+			leg_lose(leg, "room_deleted", cause);
+			return;
+		default:
+			leg_lose(leg, "participant_removed", cause);
+			return;
+		}
+	}
+	if (!leg->reached) {
+		leg_fail(leg, cause);
+		return;
+	}
+	if (kind == LIVEKIT_LEAVE_SHUTDOWN)
+		leg_recover(leg, "server_shutdown", false);
+	else
+		leg_recover(leg, refused_resume && leg->reason[0] ? leg->reason : "transport_lost", false);
+}
+
+static void on_update(struct leg *leg, const Livekit__ParticipantUpdate *update) RUNS_ON(control_role)
+{
+	participants_seen(leg, update->n_participants, update->participants);
+}
+
+static void on_token(struct leg *leg, const char *text)
+{
+	char *copy = strdup(text);
+	if (copy == NULL)
+		return;
+	OPENSSL_cleanse(leg->token, strlen(leg->token));
+	free(leg->token);
+	leg->token = copy;
+}
+
+static void on_moved(struct leg *leg, const Livekit__RoomMovedResponse *moved) RUNS_ON(control_role)
+{
+	if (moved->token[0] != '\0')
+		on_token(leg, moved->token);
+	if (moved->participant != NULL)
+		snprintf(leg->sid, sizeof(leg->sid), "%s", moved->participant->sid);
+	leg->others_count = 0;
+	leg_target_gone(leg);
+	participants_seen(leg, moved->n_other_participants, moved->other_participants);
+}
+
+static void on_subscription_response(struct leg *leg, const Livekit__SubscriptionResponse *response)
+{
+	// Repeated every 3 s and not terminal: the server keeps trying, and so do we.
+	log_line(LOG_WARN, "The server could not subscribe the track", S("userId", leg->user_id),
+		S("track", response->track_sid), I("error", response->err));
+}
+
+static void on_message(struct leg *leg, const Livekit__SignalResponse *message) RUNS_ON(control_role)
+{
+	switch (message->message_case) {
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN:
+		on_join(leg, message->join);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_RECONNECT:
+		on_reconnect(leg);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER:
+		leg_answer(leg, message->answer);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_OFFER:
+		leg_fail(leg, "the server sent an offer: it wants two PeerConnections, which is not supported yet");
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_TRICKLE:
+		leg_candidate(leg, message->trickle->candidateinit);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_UPDATE:
+		on_update(leg, message->update);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIPTION_PERMISSION_UPDATE:
+		leg_permission(leg, message->subscription_permission_update);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_MEDIA_SECTIONS_REQUIREMENT:
+		leg_sections_required(leg, message->media_sections_requirement->num_audios);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REFRESH_TOKEN:
+		on_token(leg, message->refresh_token);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE:
+		on_leave(leg, message->leave);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_SUBSCRIPTION_RESPONSE:
+		on_subscription_response(leg, message->subscription_response);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ROOM_MOVED:
+		on_moved(leg, message->room_moved);
+		break;
+	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_PONG_RESP:
+		leg->rtt_ms = MAX_OF(clock_wall_us() / 1000 - message->pong_resp->last_ping_timestamp, 0);
+		break;
+	default:
+		// Deliberately ignored: what concerns publishing (track_published, mute, track_unpublished, track_subscribed,
+		// subscribed_audio_codec_update, request_response), video (stream_state_update, subscribed_quality_update),
+		// data tracks and blobs, and what is only for show (room_update, speakers_changed, connection_quality, pong).
+		break;
+	}
+}
+
+// ---- the WebSocket
+
+static void refused(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role)
+{
+	leg->ws = NULL;
+	control_timer_stop(&leg->limit_timer);
+	if (event->http_status == 404 && !leg->legacy && !leg->reached) { // a server between 1.9.1 and 1.9.9
+		leg->legacy = true;
+		leg_dial(leg);
+		return;
+	}
+	if (!leg->reached) {
+		leg_fail(leg, event->text != NULL && event->text[0] ? event->text : "the server could not be reached");
+		return;
+	}
+	leg_recover(leg, leg->reason[0] ? leg->reason : "signal_lost", true);
+}
+
+static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
+{
+	ENTERS(control_role);
+	struct leg *leg = arg;
+	if (ws != leg->ws)
+		return;
+	switch (event->type) {
+	case WS_OPEN:
+		break;
+	case WS_MESSAGE: {
+		Livekit__SignalResponse *message = livekit_decode(event->data, event->bytes);
+		if (leg->joined)
+			control_timer_start(&leg->silence_timer, leg->ping_timeout_ms, on_silence, leg);
+		if (message == NULL)
+			log_line(LOG_WARN, "A signalling message that does not parse", S("userId", leg->user_id),
+				I("bytes", event->bytes));
+		else
+			on_message(leg, message);
+		livekit_free(message);
+		break;
+	}
+	case WS_FAILED:
+		leg_ops.ws_close(ws);
+		refused(leg, event);
+		break;
+	case WS_CLOSED:
+		leg_hang_up(leg);
+		if (leg->reached)
+			leg_recover(leg, "signal_lost", true);
+		else
+			leg_fail(leg, "the server closed the signalling connection");
+		break;
+	}
+}
+
+static void on_signal_late(void *arg)
+{
+	ENTERS(control_role);
+	struct leg *leg = arg;
+	leg_hang_up(leg);
+	if (leg->reached)
+		leg_recover(leg, leg->reason[0] ? leg->reason : "signal_lost", true);
+	else
+		leg_fail(leg, "the server did not answer the join in time");
+}
+
+void leg_dial(struct leg *leg)
+{
+	char path[LIVEKIT_PATH_MAX], url[LIVEKIT_PATH_MAX + URL_TEXT_MAX], validate[LIVEKIT_PATH_MAX + URL_TEXT_MAX];
+	struct err err = {""};
+	struct livekit_join join = {.legacy = leg->legacy, .resume_sid = leg->resuming ? leg->sid : NULL};
+	int ret = livekit_join_path(&join, path, sizeof(path));
+	if (ret >= 0)
+		ret = url_format(&leg->url, false, path, url, sizeof(url));
+	join.validate = true;
+	if (ret >= 0)
+		ret = livekit_join_path(&join, path, sizeof(path));
+	if (ret >= 0)
+		ret = url_format(&leg->url, true, path, validate, sizeof(validate));
+	struct ws_config config = {
+		.url = url,
+		.bearer = leg->token,
+		.ca_file = leg->config->livekit.ca_file,
+		.connect_limit_ms = leg->config->limits.signal_ms,
+		.validate_url = validate,
+		.event = on_ws,
+		.arg = leg,
+	};
+	leg->joined = false;
+	leg->ws = ret >= 0 ? leg_ops.ws_connect(&config, &err) : NULL;
+	if (leg->ws == NULL) {
+		if (leg->reached)
+			leg_recover(leg, leg->reason[0] ? leg->reason : "signal_lost", true);
+		else
+			leg_fail(leg, err.text[0] ? err.text : "the URL is too long");
+		return;
+	}
+	control_timer_start(&leg->limit_timer, leg->config->limits.signal_ms + 500, on_signal_late, leg);
+}

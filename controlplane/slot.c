@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: ISC
+//
+// slot.c - slots: found, made, lingering, freed; LeaveRoom with its grace; draining.
+//
+// Runs on: control.
+
+#include "controlplane/slot_state.h"
+
+#include <stdlib.h>
+
+#include "controlplane/log.h"
+
+// What is still on its way out when everything was told to leave gets this long.
+#define DRAIN_SETTLE_MS 250
+
+struct slots slots;
+
+struct slot_ops slot_ops = {
+	.leg_join = leg_join,
+	.leg_leave = leg_leave,
+	.leg_state = leg_state,
+	.leg_participant_count = leg_participant_count,
+	.leg_track_subscribed = leg_track_subscribed,
+	.leg_track_muted = leg_track_muted,
+	.source_create = dataplane_source_create,
+	.source_destroy = dataplane_source_destroy,
+	.source_activate = dataplane_source_activate,
+	.source_fence = dataplane_source_fence,
+};
+
+static struct slot **bucket_of(const char *user_id)
+{
+	uint32_t hash = 2166136261u;
+	for (const char *c = user_id; *c != '\0'; c++)
+		hash = (hash ^ (uint8_t)*c) * 16777619u;
+	return &slots.buckets[hash % ARRAY_SIZE(slots.buckets)];
+}
+
+int slots_init(const struct config *config, struct err *err)
+{
+	(void)err;
+	slots = (struct slots){.config = config};
+	return 0;
+}
+
+struct slot *slot_find(const char *user_id)
+{
+	struct slot *slot = *bucket_of(user_id);
+	while (slot != NULL && strcmp(slot->user_id, user_id) != 0)
+		slot = slot->next;
+	return slot;
+}
+
+struct slot *slot_make(const char *user_id, struct err *err)
+{
+	if (slots.count >= slots.config->limits.max_sessions) {
+		err_set(err, EUSERS, "too many sessions: the limit of %u is reached", slots.config->limits.max_sessions);
+		return NULL;
+	}
+	struct slot *slot = calloc(1, sizeof(*slot));
+	struct source_config config = {.input = (enum source_input)slots.config->audio.input,
+		.max_wait_ms = slots.config->audio.max_wait_ms, .data_wait_ms = slots.config->audio.data_wait_ms};
+	if (slot != NULL) {
+		snprintf(slot->user_id, sizeof(slot->user_id), "%s", user_id);
+		slot->pcm = pcm_create(slots.config->audio.ring_ms);
+		slot->source = slot->pcm != NULL ? slot_ops.source_create(slot->pcm, &config) : NULL;
+	}
+	if (slot == NULL || slot->source == NULL) {
+		if (slot != NULL)
+			pcm_unref(slot->pcm);
+		free(slot);
+		err_set(err, ENOMEM, "out of memory");
+		return NULL;
+	}
+	slot->since_ms = clock_wall_us() / 1000;
+	struct slot **bucket = bucket_of(user_id);
+	slot->next = *bucket;
+	*bucket = slot;
+	slots.count++;
+	return slot;
+}
+
+void slot_free(struct slot *slot)
+{
+	control_timer_stop(&slot->join_timer);
+	control_timer_stop(&slot->frame_timer);
+	control_timer_stop(&slot->grace_timer);
+	control_timer_stop(&slot->linger_timer);
+	slot_stream_finish(slot, SLOT_STREAM_OK, "left");
+	struct slot **link = bucket_of(slot->user_id);
+	while (*link != slot)
+		link = &(*link)->next;
+	*link = slot->next;
+	slots.count--;
+	slot_ops.source_destroy(slot->source);
+	pcm_wipe(slot->pcm);
+	pcm_unref(slot->pcm);
+	free(slot);
+}
+
+static void on_linger_over(void *arg)
+{
+	ENTERS(control_role);
+	slot_free(arg);
+}
+
+void slot_settle(struct slot *slot)
+{
+	bool idle = slot->leg == NULL && slot->pending == NULL && slot->stream == NULL;
+	if (!idle)
+		control_timer_stop(&slot->linger_timer);
+	else if (!control_timer_armed(&slot->linger_timer))
+		control_timer_start(&slot->linger_timer, slots.config->limits.slot_linger_ms, on_linger_over, slot);
+}
+
+void slot_disconnected(struct slot *slot, const char *reason)
+{
+	slot->last_disconnect_at_ms = slot->since_ms = clock_wall_us() / 1000;
+	snprintf(slot->last_disconnect_reason, sizeof(slot->last_disconnect_reason), "%s", reason);
+}
+
+// ---- LeaveRoom
+
+static void leave_now(struct slot *slot) RUNS_ON(control_role)
+{
+	slot_ops.source_activate(slot->source, UINT32_MAX); // nothing more is heard
+	if (slot->leg != NULL)
+		slot_ops.leg_leave(slot->leg, "left");
+	slot->leg = NULL;
+	slot_free(slot);
+}
+
+static void on_grace_over(void *arg)
+{
+	ENTERS(control_role);
+	leave_now(arg);
+}
+
+bool slot_leave(const char *user_id, const char *reason)
+{
+	struct slot *slot = slot_find(user_id);
+	if (slot == NULL || (slot->grace && slot->pending == NULL))
+		return false;
+	slots.totals.leaves++;
+	log_line(LOG_INFO, "Leaving room", S("userId", user_id), S("roomName", slot->place.room), S("reason", reason));
+	slot_pending_drop(slot, "left");
+	slot_stream_finish(slot, SLOT_STREAM_OK, "left");
+	slot_disconnected(slot, "left");
+	if (slot->leg == NULL) {
+		slot_free(slot);
+		return true;
+	}
+	slot_leave_again(slot);
+	return true;
+}
+
+void slot_leave_again(struct slot *slot)
+{
+	slot->grace = true;
+	control_timer_start(&slot->grace_timer, slots.config->limits.leave_grace_ms, on_grace_over, slot);
+}
+
+// ---- the end
+
+static void on_drain_over(void *unused)
+{
+	(void)unused;
+	ENTERS(control_role);
+	if (slots.drained != NULL)
+		slots.drained(slots.drained_arg);
+	slots.drained = NULL;
+}
+
+static void each(void (*fn)(struct slot *slot)) RUNS_ON(control_role)
+{
+	for (size_t b = 0; b < ARRAY_SIZE(slots.buckets); b++) {
+		for (struct slot *slot = slots.buckets[b], *next; slot != NULL; slot = next) {
+			next = slot->next;
+			fn(slot);
+		}
+	}
+}
+
+static void drain_legs(struct slot *slot)
+{
+	ENTERS(control_role);
+	slot_pending_drop(slot, "shutting down");
+	control_timer_stop(&slot->grace_timer);
+	if (slot->leg != NULL) {
+		slot_ops.leg_leave(slot->leg, "shutdown");
+		slot->leg = NULL;
+		slot_disconnected(slot, "server_shutdown");
+	}
+}
+
+static void drain_stream(struct slot *slot)
+{
+	ENTERS(control_role);
+	slot_stream_finish(slot, SLOT_STREAM_UNAVAILABLE, "relayd is shutting down");
+}
+
+static void remove_slot(struct slot *slot)
+{
+	ENTERS(control_role);
+	drain_legs(slot);
+	slot_free(slot);
+}
+
+void slots_drain(uint64_t limit_ms, void (*done)(void *arg), void *arg)
+{
+	slots.draining = true;
+	slots.drained = done;
+	slots.drained_arg = arg;
+	bool any = slots.count > 0;
+	each(drain_legs);
+	each(drain_stream); // streams end last: a client that sees the end finds nothing half done
+	control_timer_start(&slots.drain_timer, any ? MIN_OF(limit_ms, DRAIN_SETTLE_MS) : 0, on_drain_over, NULL);
+}
+
+void slots_finish(void)
+{
+	slots.draining = true;
+	control_timer_stop(&slots.drain_timer);
+	each(remove_slot);
+}
