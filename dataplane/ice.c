@@ -1,70 +1,92 @@
 // SPDX-License-Identifier: ISC
 //
-// ice.c - ICE agent (RFC 8445), controlling, one local host candidate; consent freshness (RFC 7675).
+// ice.c - ICE agent: credentials, generations, requests and answers, consent, state.
 //
-// Runs on: handshake. A pure state machine: datagrams and time in, datagrams out by callback.
+// Runs on: handshake.
+//
+// A generation is what one pair of credentials covers. There is one, and while an ICE restart is under way a second:
+// the old one carries traffic and keeps its consent until a pair of the new one is nominated.
+//
+// Always controlling. On a role conflict we do not turn controlled as RFC 8445 7.3.1.1 has it for the smaller
+// tie-breaker, but raise ours: LiveKit's server is controlled by rights, and once talked into controlling it stays so.
 
 #include "dataplane/ice.h"
 
+#include <stdlib.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
-#include <stdlib.h>
 
+#include "dataplane/ice_check.h"
 #include "dataplane/stun.h"
 
-#define MS 1000000ull
-#define PACE_NS (20 * MS)             // Ta: one new check at a time
-#define RTO_FIRST_NS (50 * MS)        // doubling
-#define RTO_MAX_NS (500 * MS)
-#define BETTER_WAIT_NS (100 * MS)     // a pair that is not the best waits so long for a better one
-#define CONSENT_HURRY_NS (500 * MS)   // pace while answers are missing
-#define CONSENT_LATE_NS (700 * MS)    // an answer that is late by this much makes us hurry
-#define CONSENT_IDS 16
-#define HOST_PRIORITY 2130706431u     // type 126, local preference 65535, component 1
-#define PRFLX_PRIORITY 1862270975u    // type 110
+#define NS_PER_MS UINT64_C(1000000)
+#define UFRAG_CHARS 16
+#define PWD_CHARS 32
+#define REMOTE_TEXT_MAX 256
+#define REQUEST_MAX_BYTES 768 // two names of 256 characters and everything else
 
-enum pair_state { PAIR_WAITING, PAIR_CHECKING, PAIR_VALID };
+#define PRIORITY_HOST (126u << 24 | 65535u << 8 | 255u)
+#define PRIORITY_REFLEXIVE (110u << 24 | 65535u << 8 | 255u)
 
-struct pair {
-	struct endpoint remote;
-	uint32_t priority; // of the remote candidate
-	enum pair_state state;
-	uint8_t id[STUN_ID_BYTES];
-	uint64_t next_ns, sent_ns, rto_ns;
-	bool nominating; // the outstanding request carries USE-CANDIDATE
+struct generation {
+	char ufrag[UFRAG_CHARS + 1], pwd[PWD_CHARS + 1];
+	char remote_ufrag[REMOTE_TEXT_MAX + 1], remote_pwd[REMOTE_TEXT_MAX + 1];
+	bool live;           // has local credentials
+	bool known;          // has remote credentials
+	bool dead;           // gave up, or lost consent
+	uint64_t started_ns; // first check, 0: not yet
+	struct check_list list;
 };
 
 struct ice {
 	struct ice_config config;
-	char ufrag[ICE_UFRAG_TEXT], pwd[ICE_PWD_TEXT], old_ufrag[ICE_UFRAG_TEXT], old_pwd[ICE_PWD_TEXT];
-	char remote_ufrag[260], remote_pwd[260];
-	bool have_remote, lite;
-	uint64_t tie_breaker;
-	uint32_t nomination; // rises with every nominating request
+	struct generation generations[2];
+	struct generation *current; // the newest
+	struct generation *carrier; // whose selected pair carries traffic, NULL: none
 	enum ice_state state;
-	struct pair pairs[ICE_REMOTES_MAX];
-	unsigned pair_count;
-	uint64_t began_ns, paced_ns, first_valid_ns;
-	bool has_selected, selected_is_old; // old: of the generation before a restart
-	struct endpoint selected;
-	struct {
-		uint8_t ids[CONSENT_IDS][STUN_ID_BYTES];
-		uint64_t sent_ns[CONSENT_IDS];
-		unsigned next;
-		uint64_t due_ns, last_ns, last_sent_ns;
-	} consent;
+	uint64_t tie_breaker;
+	uint32_t nomination;     // last value given out, over all generations
+	bool no_old_nomination;  // the peer refused the attribute
+	uint64_t consent_ns;     // last answer on the selected pair
+	uint64_t consent_due_ns; // next check on it
+	uint32_t consent_rto_ms; // 0: the last check was answered
 	uint32_t rtt_us;
 };
 
-static int random_text(char *ret_text, size_t chars)
+uint32_t ice_local_priority(void)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	uint8_t bytes[64];
-	if (chars > sizeof(bytes) || RAND_bytes(bytes, (int)chars) != 1)
-		return -EIO;
+	return PRIORITY_HOST;
+}
+
+// ---- credentials and generations
+
+static bool make_text(char *ret, size_t chars)
+{
+	static const char ice_chars[64] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	uint8_t random[PWD_CHARS];
+	if (chars > sizeof(random) || RAND_bytes(random, (int)chars) != 1)
+		return false;
 	for (size_t i = 0; i < chars; i++)
-		ret_text[i] = alphabet[bytes[i] & 63];
-	ret_text[chars] = '\0';
+		ret[i] = ice_chars[random[i] & 63];
+	ret[chars] = '\0';
+	OPENSSL_cleanse(random, sizeof(random));
+	return true;
+}
+
+static void generation_wipe(struct generation *generation)
+{
+	OPENSSL_cleanse(generation, sizeof(*generation));
+	check_list_init(&generation->list);
+}
+
+static int generation_init(struct generation *generation, struct err *err)
+{
+	generation_wipe(generation);
+	if (!make_text(generation->ufrag, UFRAG_CHARS) || !make_text(generation->pwd, PWD_CHARS)) {
+		generation_wipe(generation);
+		return err_set(err, EIO, "no random numbers for ICE credentials");
+	}
+	generation->live = true;
 	return 0;
 }
 
@@ -72,18 +94,27 @@ struct ice *ice_create(const struct ice_config *config, struct err *err)
 {
 	struct ice *ice = calloc(1, sizeof(*ice));
 	if (ice == NULL) {
-		err_set(err, ENOMEM, "out of memory");
+		err_set(err, ENOMEM, "no memory for an ICE agent");
 		return NULL;
 	}
 	ice->config = *config;
-	ice->config.connect_limit_ms = config->connect_limit_ms ? config->connect_limit_ms : 5000;
-	ice->config.consent_period_ms = config->consent_period_ms ? config->consent_period_ms : 2000;
-	ice->config.consent_fresh_ms = config->consent_fresh_ms ? config->consent_fresh_ms : 5000;
-	ice->config.consent_limit_ms = config->consent_limit_ms ? config->consent_limit_ms : 15000;
-	if (random_text(ice->ufrag, 8) < 0 || random_text(ice->pwd, 32) < 0 ||
-		RAND_bytes((unsigned char *)&ice->tie_breaker, sizeof(ice->tie_breaker)) != 1) {
-		err_set(err, EIO, "no random numbers for ICE");
-		ice_destroy(ice);
+	if (ice->config.connect_limit_ms == 0)
+		ice->config.connect_limit_ms = 5000;
+	if (ice->config.consent_period_ms == 0)
+		ice->config.consent_period_ms = 2000;
+	if (ice->config.consent_fresh_ms == 0)
+		ice->config.consent_fresh_ms = 5000;
+	if (ice->config.consent_limit_ms == 0)
+		ice->config.consent_limit_ms = 15000;
+	check_list_init(&ice->generations[1].list);
+	ice->current = &ice->generations[0];
+	if (RAND_bytes((uint8_t *)&ice->tie_breaker, sizeof(ice->tie_breaker)) != 1) {
+		err_set(err, EIO, "no random numbers for an ICE tie-breaker");
+		free(ice);
+		return NULL;
+	}
+	if (generation_init(ice->current, err) < 0) {
+		free(ice);
 		return NULL;
 	}
 	return ice;
@@ -99,350 +130,359 @@ void ice_destroy(struct ice *ice)
 
 const char *ice_local_ufrag(const struct ice *ice)
 {
-	return ice->ufrag;
+	return ice->current->ufrag;
 }
 
 const char *ice_local_pwd(const struct ice *ice)
 {
-	return ice->pwd;
+	return ice->current->pwd;
 }
 
-uint32_t ice_local_priority(void)
+static bool text_is_ice(const char *text, size_t least)
 {
-	return HOST_PRIORITY;
+	size_t length = strnlen(text, REMOTE_TEXT_MAX + 1);
+	if (length < least || length > REMOTE_TEXT_MAX)
+		return false;
+	return strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") == length;
 }
 
 int ice_set_remote(struct ice *ice, const char *ufrag, const char *pwd, bool lite, struct err *err)
 {
-	if (strlen(ufrag) < 4 || strlen(ufrag) >= sizeof(ice->remote_ufrag) || strlen(pwd) < 22 ||
-		strlen(pwd) >= sizeof(ice->remote_pwd))
-		return err_set(err, EINVAL, "the server's ICE credentials are not of legal length");
-	if (ice->have_remote && strcmp(ufrag, ice->remote_ufrag) == 0 && strcmp(pwd, ice->remote_pwd) == 0)
-		return 0;
-	if (ice->have_remote) { // the peer restarted: what was learnt of it before does not count
-		ice->pair_count = 0;
-		ice->selected_is_old = ice->has_selected;
-		ice->began_ns = ice->first_valid_ns = 0;
+	struct generation *generation = ice->current;
+	// A lite peer needs nothing else from us: we check, nominate and keep consent whether or not it does.
+	(void)lite;
+	if (!text_is_ice(ufrag, 4) || !text_is_ice(pwd, 22))
+		return err_set(err, EINVAL, "the peer's ICE credentials are too short, too long or have bad characters");
+	if (generation->known) {
+		if (strcmp(generation->remote_ufrag, ufrag) == 0 && strcmp(generation->remote_pwd, pwd) == 0)
+			return 0;
+		return err_set(err, EALREADY, "the peer changed its ICE credentials without a restart of ours");
 	}
-	snprintf(ice->remote_ufrag, sizeof(ice->remote_ufrag), "%s", ufrag);
-	snprintf(ice->remote_pwd, sizeof(ice->remote_pwd), "%s", pwd);
-	ice->have_remote = true;
-	ice->lite = lite;
+	strcpy(generation->remote_ufrag, ufrag);
+	strcpy(generation->remote_pwd, pwd);
+	generation->known = true;
 	return 0;
-}
-
-static struct pair *pair_find(struct ice *ice, struct endpoint remote)
-{
-	for (unsigned i = 0; i < ice->pair_count; i++)
-		if (endpoint_equal(ice->pairs[i].remote, remote))
-			return &ice->pairs[i];
-	return NULL;
-}
-
-static struct pair *pair_add(struct ice *ice, struct endpoint remote, uint32_t priority)
-{
-	if (ice->pair_count == ICE_REMOTES_MAX)
-		return NULL;
-	struct pair *pair = &ice->pairs[ice->pair_count++];
-	*pair = (struct pair){.remote = remote, .priority = priority, .state = PAIR_WAITING};
-	return pair;
 }
 
 int ice_add_remote_candidate(struct ice *ice, struct endpoint remote, uint32_t priority)
 {
-	struct pair *pair = pair_find(ice, remote);
-	if (pair != NULL) {
-		pair->priority = MAX_OF(pair->priority, priority); // learnt as peer-reflexive before
-		return 0;
-	}
-	return pair_add(ice, remote, priority) == NULL ? -ENOSPC : 0;
+	return check_list_add(&ice->current->list, remote, priority, false);
 }
 
 int ice_restart(struct ice *ice, struct err *err)
 {
-	snprintf(ice->old_ufrag, sizeof(ice->old_ufrag), "%s", ice->ufrag);
-	snprintf(ice->old_pwd, sizeof(ice->old_pwd), "%s", ice->pwd);
-	if (random_text(ice->ufrag, 8) < 0 || random_text(ice->pwd, 32) < 0)
-		return err_set(err, EIO, "no random numbers for ICE");
-	ice->pair_count = 0;
-	ice->have_remote = false;
-	ice->began_ns = ice->first_valid_ns = 0;
-	ice->selected_is_old = ice->has_selected;
-	ice->state = ICE_NEW;
+	// Into the place that carries nothing; without a carrier nothing of the old generation is worth keeping.
+	struct generation *fresh = &ice->generations[ice->current == &ice->generations[0]];
+	if (fresh == ice->carrier)
+		fresh = ice->current;
+	struct generation made;
+	int ret = generation_init(&made, err);
+	if (ret < 0)
+		return ret;
+	if (ice->carrier == NULL)
+		generation_wipe(ice->current);
+	*fresh = made;
+	generation_wipe(&made);
+	ice->current = fresh;
+	if (ice->carrier == NULL)
+		ice->state = ICE_NEW;
 	return 0;
 }
 
-// A binding request; nominate adds USE-CANDIDATE and the renomination attributes of both generations of pion/ice.
-static void send_request(struct ice *ice, struct endpoint remote, uint8_t *ret_id, bool nominate)
+// ---- sending
+
+static void send_message(struct ice *ice, struct endpoint remote, struct stun_writer *writer, const char *pwd)
 {
-	struct stun_builder builder;
-	char username[600];
-	uint8_t tie_breaker[8];
-	if (RAND_bytes(ret_id, STUN_ID_BYTES) != 1)
+	stun_put_integrity(writer, pwd, strlen(pwd));
+	stun_put_fingerprint(writer);
+	size_t bytes = stun_end(writer);
+	if (bytes > 0)
+		ice->config.send(ice->config.arg, remote, writer->datagram, bytes);
+}
+
+static void send_check(struct ice *ice, const struct generation *generation, const struct ice_pair *pair,
+	const struct ice_transaction *transaction)
+{
+	uint8_t datagram[REQUEST_MAX_BYTES];
+	char username[REMOTE_TEXT_MAX + 1 + UFRAG_CHARS + 1];
+	struct stun_writer writer;
+	int length = snprintf(username, sizeof(username), "%s:%s", generation->remote_ufrag, generation->ufrag);
+	stun_begin(&writer, datagram, sizeof(datagram), STUN_REQUEST, STUN_BINDING, transaction->id);
+	stun_put(&writer, STUN_USERNAME, username, (size_t)length);
+	stun_put_u64(&writer, STUN_ICE_CONTROLLING, ice->tie_breaker);
+	stun_put_u32(&writer, STUN_PRIORITY, PRIORITY_REFLEXIVE);
+	if (transaction->nomination != 0) {
+		stun_put(&writer, STUN_USE_CANDIDATE, NULL, 0);
+		// Which of the two a server understands depends on its version; either makes it switch at once.
+		if (!ice->no_old_nomination)
+			stun_put_u32(&writer, STUN_NOMINATION_OLD, transaction->nomination);
+		stun_put_u32(&writer, STUN_NOMINATION, transaction->nomination);
+	}
+	send_message(ice, pair->remote, &writer, generation->remote_pwd);
+}
+
+static void run_checks(struct ice *ice, struct generation *generation, uint64_t now_ns)
+{
+	struct check_list *list = &generation->list;
+	struct ice_pair *pair;
+	if (!generation->known || generation->dead || list->count == 0)
 		return;
-	snprintf(username, sizeof(username), "%s:%s", ice->remote_ufrag, ice->ufrag);
-	put_be64(tie_breaker, ice->tie_breaker);
-	stun_begin(&builder, STUN_REQUEST, STUN_BINDING, ret_id);
-	// The longest legal user name still leaves room for the rest: ours is short.
-	stun_add(&builder, STUN_USERNAME, username, strlen(username));
-	stun_add_u32(&builder, STUN_PRIORITY, PRFLX_PRIORITY);
-	stun_add(&builder, STUN_ICE_CONTROLLING, tie_breaker, sizeof(tie_breaker));
-	if (nominate) {
-		ice->nomination++;
-		stun_add(&builder, STUN_USE_CANDIDATE, NULL, 0);
-		stun_add_u32(&builder, STUN_NOMINATION_OLD, ice->nomination);
-		stun_add_u32(&builder, STUN_NOMINATION, ice->nomination);
+	if (generation->started_ns == 0)
+		generation->started_ns = MAX_OF(now_ns, 1);
+	while ((pair = check_list_due(list, now_ns)) != NULL) {
+		uint8_t id[STUN_TRANSACTION_BYTES];
+		if (RAND_bytes(id, sizeof(id)) != 1)
+			return; // tried again at the next poll
+		send_check(ice, generation, pair, check_list_send(list, pair, id, &ice->nomination, now_ns));
 	}
-	stun_finish(&builder, ice->remote_pwd);
-	ice->config.send(ice->config.arg, remote, builder.data, builder.bytes);
 }
 
-static const struct pair *best_pair(const struct ice *ice, bool valid_only)
+static struct ice_pair *selected_pair(const struct ice *ice)
 {
-	const struct pair *best = NULL;
-	for (unsigned i = 0; i < ice->pair_count; i++) {
-		const struct pair *pair = &ice->pairs[i];
-		if ((!valid_only || pair->state == PAIR_VALID) && (best == NULL || pair->priority > best->priority))
-			best = pair;
-	}
-	return best;
+	return ice->carrier == NULL ? NULL : &ice->carrier->list.pairs[ice->carrier->list.selected];
 }
 
-static void check(struct ice *ice, struct pair *pair, bool nominate, uint64_t now_ns)
+// ---- consent (RFC 7675)
+
+static void consent_answered(struct ice *ice, uint64_t now_ns)
 {
-	bool again = pair->state == PAIR_CHECKING && pair->nominating == nominate;
-	pair->rto_ns = again ? MIN_OF(pair->rto_ns * 2, RTO_MAX_NS) : RTO_FIRST_NS;
-	if (pair->state == PAIR_WAITING)
-		pair->state = PAIR_CHECKING;
-	pair->nominating = nominate;
-	pair->sent_ns = now_ns;
-	pair->next_ns = now_ns + pair->rto_ns;
-	send_request(ice, pair->remote, pair->id, nominate);
+	uint32_t period_ms = ice->config.consent_period_ms, random = 0;
+	ice->consent_ns = now_ns;
+	ice->consent_rto_ms = 0;
+	// Without a random number the period is merely not spread.
+	if (RAND_bytes((uint8_t *)&random, sizeof(random)) != 1)
+		random = UINT32_MAX / 2;
+	uint64_t period_ns = period_ms * NS_PER_MS;
+	ice->consent_due_ns = now_ns + period_ns * 4 / 5 + period_ns * 2 / 5 * (random >> 16) / 65535;
 }
 
+// Every consent check is a transaction of its own. An unanswered one is followed sooner than the period says, so that
+// one lost datagram is not mistaken for a lost peer.
 static void consent_send(struct ice *ice, uint64_t now_ns)
 {
-	unsigned at = ice->consent.next++ % CONSENT_IDS;
-	uint8_t random;
-	send_request(ice, ice->selected, ice->consent.ids[at], false);
-	ice->consent.sent_ns[at] = ice->consent.last_sent_ns = now_ns;
-	RAND_bytes(&random, 1);
-	uint64_t period_ns = ice->config.consent_period_ms * MS;
-	// RFC 7675 5.1: 0.8 to 1.2 of the period, so that checks of many agents do not fall together.
-	uint64_t wait_ns = period_ns * (205 + (unsigned)random * 102 / 255) / 256;
-	bool late = now_ns - ice->consent.last_ns > period_ns * 12 / 10 + CONSENT_LATE_NS;
-	ice->consent.due_ns = now_ns + (late ? MIN_OF(CONSENT_HURRY_NS, wait_ns) : wait_ns);
+	struct ice_pair *pair = selected_pair(ice);
+	uint32_t first_ms = MIN_OF(MAX_OF(ice->rtt_us / 500, ICE_RTO_MIN_MS), ICE_RTO_MAX_MS); // two round trips
+	uint8_t id[STUN_TRANSACTION_BYTES];
+	ice->consent_rto_ms = ice->consent_rto_ms == 0 ? first_ms : MIN_OF(ice->consent_rto_ms * 2, ICE_RTO_MAX_MS);
+	ice->consent_due_ns = now_ns + ice->consent_rto_ms * NS_PER_MS;
+	if (RAND_bytes(id, sizeof(id)) == 1)
+		send_check(ice, ice->carrier, pair, check_pair_open(pair, id, 0, now_ns));
 }
 
-static void select_pair(struct ice *ice, struct endpoint remote, uint64_t now_ns)
+void ice_probe(struct ice *ice, uint64_t now_ns)
 {
-	ice->selected = remote;
-	ice->has_selected = true;
-	ice->selected_is_old = false;
-	ice->state = ICE_CONNECTED;
-	ice->consent.last_ns = now_ns;
-	ice->consent.due_ns = now_ns + ice->config.consent_period_ms * MS;
+	if (ice->carrier == NULL)
+		return;
+	ice->consent_rto_ms = 0;
+	consent_send(ice, now_ns);
 }
 
-static void answer(struct ice *ice, struct endpoint remote, const struct stun_message *request, const char *pwd)
+// ---- state
+
+static void update_state(struct ice *ice, uint64_t now_ns)
 {
-	struct stun_builder builder;
-	stun_begin(&builder, STUN_SUCCESS, STUN_BINDING, request->id);
-	stun_add_xor_mapped(&builder, remote);
-	stun_finish(&builder, pwd);
-	ice->config.send(ice->config.arg, remote, builder.data, builder.bytes);
+	struct generation *current = ice->current;
+	uint64_t age_ns = now_ns - ice->consent_ns;
+	if (ice->carrier != NULL && age_ns >= ice->config.consent_limit_ms * NS_PER_MS) {
+		if (ice->carrier == current)
+			current->dead = true;
+		else
+			generation_wipe(ice->carrier);
+		ice->carrier = NULL;
+	}
+	if (ice->carrier != current && current->started_ns != 0 &&
+		now_ns - current->started_ns >= ice->config.connect_limit_ms * NS_PER_MS)
+		current->dead = true;
+	if (ice->carrier != NULL)
+		ice->state = age_ns < ice->config.consent_fresh_ms * NS_PER_MS ? ICE_CONNECTED : ICE_DISCONNECTED;
+	else if (current->dead)
+		ice->state = ICE_FAILED;
+	else
+		ice->state = current->started_ns != 0 ? ICE_CHECKING : ICE_NEW;
 }
 
-static void answer_conflict(struct ice *ice, struct endpoint remote, const struct stun_message *request, const char *pwd)
+static void sooner(uint64_t *deadline_ns, uint64_t at_ns)
 {
-	static const uint8_t conflict[] = {0, 0, 4, 87, 'R', 'o', 'l', 'e', ' ', 'C', 'o', 'n', 'f', 'l', 'i', 'c', 't'};
-	struct stun_builder builder;
-	stun_begin(&builder, STUN_ERROR, STUN_BINDING, request->id);
-	stun_add(&builder, STUN_ERROR_CODE, conflict, sizeof(conflict));
-	stun_finish(&builder, pwd);
-	ice->config.send(ice->config.arg, remote, builder.data, builder.bytes);
+	if (at_ns != 0 && (*deadline_ns == 0 || at_ns < *deadline_ns))
+		*deadline_ns = at_ns;
 }
 
-// USERNAME is "ours:theirs"; returns the password that belongs to it.
-static const char *password_for(const struct ice *ice, const struct stun_message *request)
+static uint64_t next_deadline(const struct ice *ice, uint64_t now_ns)
 {
-	const char *const ufrags[] = {ice->ufrag, ice->old_ufrag}, *const pwds[] = {ice->pwd, ice->old_pwd};
-	for (unsigned i = 0; i < ARRAY_SIZE(ufrags); i++) {
-		size_t bytes = strlen(ufrags[i]);
-		if (bytes > 0 && request->username_bytes > bytes && request->username[bytes] == ':' &&
-			memcmp(request->username, ufrags[i], bytes) == 0)
-			return pwds[i];
+	uint64_t next_ns = 0;
+	const struct generation *current = ice->current;
+	if (current->known && !current->dead) {
+		sooner(&next_ns, check_list_next_ns(&current->list));
+		if (current != ice->carrier && current->started_ns != 0)
+			sooner(&next_ns, current->started_ns + ice->config.connect_limit_ms * NS_PER_MS);
+	}
+	if (ice->carrier != NULL) {
+		uint32_t limit_ms = ice->state == ICE_CONNECTED ? ice->config.consent_fresh_ms
+								: ice->config.consent_limit_ms;
+		sooner(&next_ns, ice->consent_due_ns);
+		sooner(&next_ns, ice->consent_ns + limit_ms * NS_PER_MS);
+	}
+	// Whatever could not be done now is tried again a little later, never in a spin.
+	return next_ns != 0 && next_ns <= now_ns ? now_ns + NS_PER_MS : next_ns;
+}
+
+uint64_t ice_poll(struct ice *ice, uint64_t now_ns)
+{
+	update_state(ice, now_ns); // first, so that nothing is sent for what just ended
+	run_checks(ice, ice->current, now_ns);
+	if (ice->carrier != NULL && now_ns >= ice->consent_due_ns)
+		consent_send(ice, now_ns);
+	update_state(ice, now_ns);
+	return next_deadline(ice, now_ns);
+}
+
+// ---- received requests
+
+// USERNAME is "ours:theirs". Theirs is not looked at before it is known.
+static struct generation *generation_by_username(struct ice *ice, const struct stun_message *message)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(ice->generations); i++) {
+		struct generation *generation = &ice->generations[i];
+		if (!generation->live || message->username_bytes <= UFRAG_CHARS ||
+			memcmp(message->username, generation->ufrag, UFRAG_CHARS) != 0 ||
+			message->username[UFRAG_CHARS] != ':')
+			continue;
+		size_t theirs_bytes = message->username_bytes - UFRAG_CHARS - 1u;
+		const uint8_t *theirs = message->username + UFRAG_CHARS + 1;
+		if (!generation->known || (theirs_bytes == strlen(generation->remote_ufrag) &&
+						  memcmp(theirs, generation->remote_ufrag, theirs_bytes) == 0))
+			return generation;
 	}
 	return NULL;
 }
 
-static enum drop input_request(struct ice *ice, struct endpoint remote, const uint8_t *data,
-	const struct stun_message *request, uint64_t now_ns)
+static void answer(struct ice *ice, const struct generation *generation, struct endpoint remote,
+	const struct stun_message *request)
 {
-	const char *pwd = request->username != NULL ? password_for(ice, request) : NULL;
-	if (pwd == NULL)
+	uint8_t datagram[REQUEST_MAX_BYTES];
+	struct stun_writer writer;
+	bool conflict = request->controlling, unknown = request->unknown_count > 0;
+	stun_begin(&writer, datagram, sizeof(datagram), conflict || unknown ? STUN_ERROR : STUN_SUCCESS, STUN_BINDING,
+		request->transaction);
+	if (unknown) {
+		uint8_t list[2 * STUN_UNKNOWN_MAX];
+		for (unsigned i = 0; i < request->unknown_count; i++)
+			put_be16(list + 2 * i, request->unknown[i]);
+		stun_put_error(&writer, STUN_UNKNOWN_ATTRIBUTE, "Unknown Attribute");
+		stun_put(&writer, STUN_UNKNOWN_ATTRIBUTES, list, 2u * request->unknown_count);
+	} else if (conflict) {
+		stun_put_error(&writer, STUN_ROLE_CONFLICT, "Role Conflict");
+	} else {
+		stun_put_mapped(&writer, remote);
+	}
+	send_message(ice, remote, &writer, generation->pwd);
+}
+
+static void raise_tie_breaker(struct ice *ice, uint64_t above)
+{
+	if (ice->tie_breaker <= above)
+		ice->tie_breaker = above < UINT64_MAX ? above + (UINT64_MAX - above + 1) / 2 : UINT64_MAX;
+}
+
+static enum drop take_request(struct ice *ice, struct endpoint remote, const struct stun_message *request,
+	uint64_t now_ns)
+{
+	struct generation *generation = generation_by_username(ice, request);
+	if (generation == NULL)
 		return DROP_STUN_BAD_USERNAME;
-	if (!stun_integrity(data, request, pwd))
+	if (!stun_check_integrity(request, generation->pwd, PWD_CHARS))
 		return DROP_STUN_BAD_INTEGRITY;
-	if (request->controlling) { // both controlling: we stay what LiveKit expects us to be
-		answer_conflict(ice, remote, request, pwd);
+	answer(ice, generation, remote, request);
+	if (request->unknown_count > 0)
+		return DROP_NONE;
+	if (request->controlling) {
+		raise_tie_breaker(ice, request->tie_breaker);
 		return DROP_NONE;
 	}
-	answer(ice, remote, request, pwd);
-	if (pwd != ice->pwd)
+	// Too many peer-reflexive addresses: answered, but not followed up.
+	uint32_t priority = request->priority != 0 ? request->priority : PRIORITY_REFLEXIVE;
+	if (check_list_add(&generation->list, remote, priority, true) < 0)
 		return DROP_NONE;
-	struct pair *pair = pair_find(ice, remote);
-	if (pair == NULL)
-		pair = pair_add(ice, remote, request->has_priority ? request->priority : PRFLX_PRIORITY);
-	// Triggered check: the peer's packets get through, ours now will too.
-	if (pair != NULL && pair->state != PAIR_VALID && ice->have_remote && ice->state != ICE_CONNECTED)
-		pair->next_ns = now_ns;
+	if (generation->known) {
+		check_list_trigger(&generation->list, check_list_find(&generation->list, remote), now_ns);
+		run_checks(ice, generation, now_ns);
+	}
 	return DROP_NONE;
 }
 
-static enum drop input_response(struct ice *ice, struct endpoint remote, const uint8_t *data,
-	const struct stun_message *response, uint64_t now_ns)
+// ---- received responses
+
+static void take_success(struct ice *ice, struct generation *generation, struct ice_pair *pair,
+	struct ice_transaction *transaction, uint64_t now_ns)
 {
-	for (unsigned i = 0; i < CONSENT_IDS; i++) {
-		if (ice->consent.sent_ns[i] == 0 || memcmp(ice->consent.ids[i], response->id, STUN_ID_BYTES) != 0)
-			continue;
-		if (!stun_integrity(data, response, ice->remote_pwd))
-			return DROP_STUN_BAD_INTEGRITY;
-		if (response->class != STUN_SUCCESS || !endpoint_equal(remote, ice->selected))
-			return DROP_STUN_UNEXPECTED;
-		ice->consent.last_ns = now_ns;
-		ice->rtt_us = (uint32_t)((now_ns - ice->consent.sent_ns[i]) / 1000);
-		ice->consent.sent_ns[i] = 0;
-		ice->consent.due_ns = MAX_OF(ice->consent.due_ns, now_ns + ice->config.consent_period_ms * MS * 8 / 10);
-		if (ice->state == ICE_DISCONNECTED)
-			ice->state = ICE_CONNECTED;
+	// An answer to one of several copies says nothing about the round trip (Karn).
+	if (transaction->sends == 1)
+		ice->rtt_us = (uint32_t)MIN_OF((now_ns - transaction->sent_ns) / 1000, UINT32_MAX);
+	bool changed = check_list_succeed(&generation->list, pair, transaction, now_ns);
+	if (changed && generation == ice->current && ice->carrier != generation) {
+		if (ice->carrier != NULL)
+			generation_wipe(ice->carrier);
+		ice->carrier = generation;
+	}
+	if (generation == ice->carrier && pair == selected_pair(ice))
+		consent_answered(ice, now_ns);
+}
+
+static enum drop take_response(struct ice *ice, struct endpoint remote, const struct stun_message *response,
+	uint64_t now_ns)
+{
+	struct ice_pair *pair = NULL;
+	struct ice_transaction *transaction = NULL;
+	struct generation *generation = NULL;
+	for (unsigned i = 0; i < ARRAY_SIZE(ice->generations) && transaction == NULL; i++) {
+		generation = &ice->generations[i];
+		if (generation->known && !generation->dead)
+			transaction = check_list_match(&generation->list, response->transaction, &pair);
+	}
+	if (transaction == NULL || !endpoint_equal(remote, pair->remote))
+		return DROP_STUN_UNEXPECTED;
+	if (!stun_check_integrity(response, generation->remote_pwd, strlen(generation->remote_pwd)))
+		return DROP_STUN_BAD_INTEGRITY;
+	if (response->kind == STUN_SUCCESS) {
+		if (response->mapped.family == STUN_FAMILY_NONE || response->unknown_count > 0)
+			return DROP_STUN_MALFORMED;
+		take_success(ice, generation, pair, transaction, now_ns);
 		return DROP_NONE;
 	}
-	for (unsigned i = 0; i < ice->pair_count; i++) {
-		struct pair *pair = &ice->pairs[i];
-		if (pair->sent_ns == 0 || memcmp(pair->id, response->id, STUN_ID_BYTES) != 0)
-			continue;
-		if (!stun_integrity(data, response, ice->remote_pwd))
-			return DROP_STUN_BAD_INTEGRITY;
-		if (!endpoint_equal(pair->remote, remote)) // RFC 8445 7.2.5.2.1: not symmetric, not valid
-			return DROP_STUN_UNEXPECTED;
-		if (response->class == STUN_ERROR) { // 487: it thinks it is controlling; a new tie-breaker settles it
-			if (response->error_code == 487)
-				ice->tie_breaker = UINT64_MAX - (ice->tie_breaker & 0xffff);
-			pair->next_ns = now_ns + pair->rto_ns;
-			return DROP_NONE;
-		}
-		pair->state = PAIR_VALID;
-		ice->rtt_us = (uint32_t)((now_ns - pair->sent_ns) / 1000);
-		pair->sent_ns = 0;
-		pair->next_ns = 0;
-		if (ice->first_valid_ns == 0)
-			ice->first_valid_ns = now_ns;
-		if (pair->nominating && (!ice->has_selected || ice->selected_is_old || ice->state != ICE_CONNECTED))
-			select_pair(ice, remote, now_ns);
-		return DROP_NONE;
+	bool again = false;
+	if (response->error_code == STUN_ROLE_CONFLICT) {
+		raise_tie_breaker(ice, ice->tie_breaker);
+		again = true;
+	} else if (response->error_code == STUN_UNKNOWN_ATTRIBUTE && !ice->no_old_nomination) {
+		ice->no_old_nomination = true; // it lies in the range that must be understood
+		again = true;
 	}
-	return DROP_STUN_UNEXPECTED;
+	check_list_refuse(&generation->list, pair, transaction, again, now_ns);
+	return DROP_NONE;
 }
 
 enum drop ice_input(struct ice *ice, struct endpoint remote, const uint8_t *datagram, size_t bytes, uint64_t now_ns)
 {
 	struct stun_message message;
-	enum drop drop = stun_parse(datagram, bytes, &message);
-	if (drop != DROP_NONE)
-		return drop;
-	if (message.method != STUN_BINDING || message.unknown_required)
+	enum drop ret;
+	if (!stun_decode(datagram, bytes, &message))
+		return DROP_STUN_MALFORMED;
+	if (!stun_check_fingerprint(&message))
+		return DROP_STUN_BAD_INTEGRITY;
+	if (message.method != STUN_BINDING)
 		return DROP_STUN_UNEXPECTED;
-	switch (message.class) {
-	case STUN_REQUEST:
-		return input_request(ice, remote, datagram, &message, now_ns);
-	case STUN_INDICATION: // keepalive
-		return DROP_NONE;
-	default:
-		return ice->have_remote ? input_response(ice, remote, datagram, &message, now_ns) : DROP_STUN_UNEXPECTED;
-	}
+	if (message.kind == STUN_INDICATION)
+		return DROP_NONE; // a keepalive
+	update_state(ice, now_ns); // an answer that comes after the limit must not revive what has failed
+	if (message.kind == STUN_REQUEST)
+		ret = take_request(ice, remote, &message, now_ns);
+	else
+		ret = take_response(ice, remote, &message, now_ns);
+	update_state(ice, now_ns);
+	return ret;
 }
 
-// With one candidate the first check nominates; with several the best valid one does, after a short wait for a better.
-static bool may_nominate(const struct ice *ice, const struct pair *pair, uint64_t now_ns)
-{
-	if (ice->pair_count == 1)
-		return true;
-	if (pair->state != PAIR_VALID || best_pair(ice, true) != pair)
-		return false;
-	return best_pair(ice, false) == pair || now_ns - ice->first_valid_ns >= BETTER_WAIT_NS;
-}
-
-static void earliest(uint64_t *next, uint64_t at_ns)
-{
-	if (at_ns != 0 && (*next == 0 || at_ns < *next))
-		*next = at_ns;
-}
-
-static uint64_t poll_checks(struct ice *ice, uint64_t now_ns)
-{
-	uint64_t next = 0;
-	if (!ice->have_remote || ice->pair_count == 0)
-		return 0;
-	if (ice->began_ns == 0) {
-		ice->began_ns = now_ns;
-		ice->state = ICE_CHECKING;
-	}
-	uint64_t limit_ns = ice->began_ns + ice->config.connect_limit_ms * MS;
-	if (now_ns >= limit_ns) {
-		ice->state = ICE_FAILED;
-		return 0;
-	}
-	earliest(&next, limit_ns);
-	for (unsigned i = 0; i < ice->pair_count; i++) {
-		struct pair *pair = &ice->pairs[i];
-		bool nominate = may_nominate(ice, pair, now_ns);
-		if (pair->state == PAIR_VALID && !nominate) {
-			if (best_pair(ice, true) == pair)
-				earliest(&next, ice->first_valid_ns + BETTER_WAIT_NS);
-			continue;
-		}
-		if (pair->next_ns > now_ns) {
-			earliest(&next, pair->next_ns);
-			continue;
-		}
-		if (pair->state == PAIR_WAITING && now_ns < ice->paced_ns) {
-			earliest(&next, ice->paced_ns);
-			continue;
-		}
-		if (pair->state == PAIR_WAITING)
-			ice->paced_ns = now_ns + PACE_NS;
-		check(ice, pair, nominate, now_ns);
-		earliest(&next, pair->next_ns);
-	}
-	return next;
-}
-
-static uint64_t poll_consent(struct ice *ice, uint64_t now_ns)
-{
-	uint64_t silent_ns = now_ns - ice->consent.last_ns;
-	if (silent_ns >= ice->config.consent_limit_ms * MS) {
-		ice->state = ICE_FAILED;
-		return 0;
-	}
-	if (silent_ns >= ice->config.consent_fresh_ms * MS)
-		ice->state = ICE_DISCONNECTED;
-	if (now_ns >= ice->consent.due_ns)
-		consent_send(ice, now_ns);
-	uint64_t next = ice->consent.due_ns;
-	earliest(&next, ice->consent.last_ns + (ice->state == ICE_DISCONNECTED ? ice->config.consent_limit_ms
-									      : ice->config.consent_fresh_ms) * MS);
-	return next;
-}
-
-uint64_t ice_poll(struct ice *ice, uint64_t now_ns)
-{
-	if (ice->state == ICE_FAILED)
-		return 0;
-	if (ice->has_selected && !ice->selected_is_old)
-		return poll_consent(ice, now_ns);
-	return poll_checks(ice, now_ns);
-}
+// ---- questions
 
 enum ice_state ice_state(const struct ice *ice)
 {
@@ -451,33 +491,30 @@ enum ice_state ice_state(const struct ice *ice)
 
 bool ice_selected(const struct ice *ice, struct endpoint *ret_remote)
 {
-	if (ice->has_selected)
-		*ret_remote = ice->selected;
-	return ice->has_selected;
+	const struct ice_pair *pair = selected_pair(ice);
+	if (pair == NULL)
+		return false;
+	*ret_remote = pair->remote;
+	return true;
 }
 
 bool ice_is_valid_remote(const struct ice *ice, struct endpoint remote)
 {
-	if (ice->has_selected && endpoint_equal(ice->selected, remote))
-		return true;
-	for (unsigned i = 0; i < ice->pair_count; i++)
-		if (ice->pairs[i].state == PAIR_VALID && endpoint_equal(ice->pairs[i].remote, remote))
-			return true;
+	for (unsigned g = 0; g < ARRAY_SIZE(ice->generations); g++) {
+		const struct check_list *list = &ice->generations[g].list;
+		for (unsigned i = 0; i < list->count; i++)
+			if (list->pairs[i].valid && endpoint_equal(list->pairs[i].remote, remote))
+				return true;
+	}
 	return false;
 }
 
 uint64_t ice_consent_ns(const struct ice *ice)
 {
-	return ice->has_selected ? ice->consent.last_ns : 0;
+	return ice->consent_ns;
 }
 
 uint32_t ice_rtt_us(const struct ice *ice)
 {
 	return ice->rtt_us;
-}
-
-void ice_probe(struct ice *ice, uint64_t now_ns)
-{
-	if (ice->has_selected && !ice->selected_is_old)
-		consent_send(ice, now_ns);
 }

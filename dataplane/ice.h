@@ -4,6 +4,8 @@
 //
 // A pure state machine: datagrams and time in, datagrams out by callback. One agent per transport, used by the handshake
 // thread only. Contract.
+//
+// Runs on: handshake.
 #pragma once
 
 #include "dataplane/base.h"
@@ -42,9 +44,11 @@ const char *ice_local_ufrag(const struct ice *ice); // 4..256 ice-chars, valid f
 const char *ice_local_pwd(const struct ice *ice);   // 22..256
 uint32_t ice_local_priority(void);                  // of the host candidate, for SDP
 
-// Remote credentials; called again with others after an ICE restart. lite: remote said a=ice-lite.
+// Remote credentials; called again with others after an ICE restart, the same ones again are fine. lite: remote said
+// a=ice-lite. Neither this nor a candidate sends anything by itself: call ice_poll at once afterwards.
 int ice_set_remote(struct ice *ice, const char *ufrag, const char *pwd, bool lite, struct err *err);
-// -ENOSPC beyond ICE_REMOTES_MAX; a duplicate is ignored (0). May come before or after the credentials.
+// -ENOSPC beyond ICE_REMOTES_MAX; a duplicate is ignored (0). May come before or after the credentials, also between
+// ice_restart and the new credentials: it belongs to the newest generation.
 int ice_add_remote_candidate(struct ice *ice, struct endpoint remote, uint32_t priority);
 // New local credentials and a new generation: the old pair goes on carrying traffic until the new one is nominated.
 int ice_restart(struct ice *ice, struct err *err);
@@ -52,13 +56,14 @@ int ice_restart(struct ice *ice, struct err *err);
 // One received STUN message. Answers requests (also before credentials of the peer are known: answered by our own
 // password), learns peer-reflexive candidates, matches responses. 487 and role conflict handled.
 enum drop ice_input(struct ice *ice, struct endpoint remote, const uint8_t *datagram, size_t bytes, uint64_t now_ns);
-// Timers: returns the next absolute deadline (0: none).
+// Timers: returns the next absolute deadline (0: none). Input changes it: call it after ice_input as well.
 uint64_t ice_poll(struct ice *ice, uint64_t now_ns);
 
 enum ice_state ice_state(const struct ice *ice);
-bool ice_selected(const struct ice *ice, struct endpoint *ret_remote);     // the nominated pair's remote
+bool ice_selected(const struct ice *ice, struct endpoint *ret_remote);     // the nominated pair's remote; not once FAILED
 bool ice_is_valid_remote(const struct ice *ice, struct endpoint remote);   // passed a check: DTLS may come from it
 uint64_t ice_consent_ns(const struct ice *ice); // when consent was last answered, 0: never
 uint32_t ice_rtt_us(const struct ice *ice);     // last answered check
-// Send one check at once on the selected pair and restart its retransmissions (the "is it alive" probe of a join).
+// Send one check at once on the selected pair and restart its retransmissions (the "is it alive" probe of a join);
+// answered when ice_consent_ns moves. Call ice_poll for the new deadline. Does nothing without a selected pair.
 void ice_probe(struct ice *ice, uint64_t now_ns);
