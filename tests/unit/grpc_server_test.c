@@ -12,6 +12,8 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -628,6 +630,118 @@ static void tcp_only_on_loopback(void **state)
 	config.grpc.tcp = empty;
 }
 
+// ---- TLS
+
+struct certificate {
+	EVP_PKEY *key;
+	X509 *x509;
+	char *key_pem, *pem;
+};
+
+static char *pem_of(BIO *bio)
+{
+	char *data;
+	long bytes = BIO_get_mem_data(bio, &data);
+	char *text = strndup(data, (size_t)bytes);
+	BIO_free(bio);
+	return text;
+}
+
+// Signed by issuer, or by itself and then an authority.
+static struct certificate certify(const char *name, const struct certificate *issuer)
+{
+	struct certificate made = {.key = EVP_EC_gen("P-256"), .x509 = X509_new()};
+	X509 *x509 = made.x509, *by = issuer != NULL ? issuer->x509 : x509;
+	static long serial;
+	X509_set_version(x509, 2);
+	ASN1_INTEGER_set(X509_get_serialNumber(x509), ++serial);
+	X509_gmtime_adj(X509_getm_notBefore(x509), -60);
+	X509_gmtime_adj(X509_getm_notAfter(x509), 3600);
+	X509_set_pubkey(x509, made.key);
+	X509_NAME_add_entry_by_txt(X509_get_subject_name(x509), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+	X509_set_issuer_name(x509, X509_get_subject_name(by));
+	X509V3_CTX context;
+	X509V3_set_ctx(&context, by, x509, NULL, NULL, 0);
+	X509_EXTENSION *extension = issuer == NULL
+		? X509V3_EXT_conf_nid(NULL, &context, NID_basic_constraints, "critical,CA:TRUE")
+		: X509V3_EXT_conf_nid(NULL, &context, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1");
+	X509_add_ext(x509, extension, -1);
+	X509_EXTENSION_free(extension);
+	assert_true(X509_sign(x509, issuer != NULL ? issuer->key : made.key, EVP_sha256()) > 0);
+	BIO *key = BIO_new(BIO_s_mem()), *pem = BIO_new(BIO_s_mem());
+	PEM_write_bio_PrivateKey(key, made.key, NULL, NULL, 0, NULL, NULL);
+	PEM_write_bio_X509(pem, x509);
+	made.key_pem = pem_of(key);
+	made.pem = pem_of(pem);
+	return made;
+}
+
+static void certificate_free(struct certificate *certificate)
+{
+	EVP_PKEY_free(certificate->key);
+	X509_free(certificate->x509);
+	free(certificate->key_pem);
+	free(certificate->pem);
+}
+
+static char *file_write(const char *name, const char *text)
+{
+	char path[160];
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+	return strdup(path);
+}
+
+static int status_over_tls(const char *authority, const struct certificate *own)
+{
+	char tcp[64];
+	snprintf(tcp, sizeof(tcp), "127.0.0.1:%u", grpc_server_port());
+	grpc_ssl_pem_key_cert_pair pair = {0};
+	if (own != NULL)
+		pair = (grpc_ssl_pem_key_cert_pair){.private_key = own->key_pem, .cert_chain = own->pem};
+	struct client other;
+	client_open_with(&other, tcp, grpc_ssl_credentials_create(authority, own != NULL ? &pair : NULL, NULL, NULL));
+	Mentra__Livekit__Bridge__BridgeStatusRequest request = MENTRA__LIVEKIT__BRIDGE__BRIDGE_STATUS_REQUEST__INIT;
+	int status = client_unary(&other, BRIDGE "GetStatus", &request.base, NULL, NULL, NULL, 0);
+	client_close(&other);
+	return status;
+}
+
+static void tls_and_mutual_tls(void **state)
+{
+	struct certificate authority = certify("test authority", NULL), rogue = certify("rogue authority", NULL);
+	struct certificate ours = certify("relay", &authority), friend = certify("cloud", &authority),
+			   foe = certify("cloud", &rogue);
+	grpc_server_stop();
+	config.grpc.tls_cert = file_write("cert.pem", ours.pem);
+	config.grpc.tls_key = file_write("key.pem", ours.key_pem);
+	config.grpc.tcp = "127.0.0.1:0";
+	launch();
+	assert_int_equal(status_over_tls(authority.pem, NULL), GRPC_STATUS_OK);
+	assert_int_equal(status_over_tls(rogue.pem, NULL), GRPC_STATUS_UNAVAILABLE);
+	grpc_server_stop();
+	config.grpc.tls_client_ca = file_write("ca.pem", authority.pem);
+	launch();
+	assert_int_equal(status_over_tls(authority.pem, &friend), GRPC_STATUS_OK);
+	assert_int_equal(status_over_tls(authority.pem, NULL), GRPC_STATUS_UNAVAILABLE);
+	assert_int_equal(status_over_tls(authority.pem, &foe), GRPC_STATUS_UNAVAILABLE);
+	grpc_server_stop();
+	char *key = config.grpc.tls_key;
+	config.grpc.tls_key = "/nonexistent/key.pem";
+	expect_refusal("/nonexistent/key.pem: No such file");
+	free(config.grpc.tls_cert);
+	free(config.grpc.tls_client_ca);
+	free(key);
+	config.grpc.tls_cert = config.grpc.tls_key = config.grpc.tls_client_ca = config.grpc.tcp = empty;
+	struct certificate *all[] = {&authority, &rogue, &ours, &friend, &foe};
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
+		certificate_free(all[i]);
+	launch();
+}
+
 static void sockets_are_inherited(void **state)
 {
 	char pid[16], at[140];
@@ -667,6 +781,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(accepting_survives_emfile),
 		cmocka_unit_test(socket_paths_are_taken_with_care),
 		cmocka_unit_test(tcp_only_on_loopback),
+		cmocka_unit_test(tls_and_mutual_tls),
 		cmocka_unit_test(sockets_are_inherited),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
