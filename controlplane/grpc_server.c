@@ -30,6 +30,7 @@
 #define MESSAGE_BYTES_MAX (1 << 20) // uplink chunks may be large; everything else is small
 #define POLITE_MS 1500              // for open calls to end by themselves
 #define CANCELLED_MS 1500
+#define ERRORS_PER_SECOND 5         // of gRPC itself, in our log
 #define GOODBYE "server is going away"
 
 static const struct call_method *const bridge_methods[] = {
@@ -89,9 +90,18 @@ static void on_shutdown(struct call_tag *tag, bool ok)
 
 static struct call_tag shutdown_tags[2] = {{.fn = on_shutdown}, {.fn = on_shutdown}};
 
+// A stranger's failed handshakes must not fill the log: the rest of a busy second goes to debug.
 static void log_grpc(gpr_log_func_args *args)
 {
-	enum log_level level = args->severity == GPR_LOG_SEVERITY_ERROR ? LOG_WARN : LOG_DEBUG;
+	static _Atomic(uint64_t) second;
+	static _Atomic(unsigned) count;
+	enum log_level level = LOG_DEBUG;
+	if (args->severity == GPR_LOG_SEVERITY_ERROR) {
+		uint64_t now = clock_mono_ns() / 1000000000u;
+		if (atomic_exchange(&second, now) != now)
+			atomic_store(&count, 0);
+		level = atomic_fetch_add(&count, 1) < ERRORS_PER_SECOND ? LOG_WARN : LOG_DEBUG;
+	}
 	log_text(level, "grpc", args->message);
 }
 

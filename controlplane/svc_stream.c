@@ -67,6 +67,11 @@ static void delivered_raise(struct stream *stream, uint64_t seq)
 
 // ---- control
 
+static void release_on_control(void *arg)
+{
+	stream_unref(arg);
+}
+
 static void on_end(struct slot_stream *slot, enum slot_stream_end how, const char *reason)
 {
 	ENTERS(control_role);
@@ -76,7 +81,11 @@ static void on_end(struct slot_stream *slot, enum slot_stream_end how, const cha
 	snprintf(stream->reason, sizeof(stream->reason), "%s", reason != NULL ? reason : "");
 	uint64_t claim = atomic_fetch_or(&stream->claim, CLAIM_STOPPED);
 	delivered_raise(stream, claim >> 1);
-	call_mail_send(stream->worker, &stream->end_mail); // takes the slot's reference along
+	atomic_fetch_add(&stream->refs, 1);
+	call_mail_send(stream->worker, &stream->end_mail); // takes that reference along
+	// The slot looks at `delivered` when we return: its own reference goes after this callback. Without memory for
+	// the post it stays for good, which harms nobody.
+	svc_backend.post(release_on_control, stream);
 }
 
 static void attach_on_control(void *arg)

@@ -63,6 +63,7 @@ static int teardown(void **state)
 // The frame's number is in its first samples.
 static void write_frame(struct fake_user *user)
 {
+	ENTERS(worker_role);
 	struct pcm_frame frame = {
 		.bytes = PCM_CELL_BYTES,
 		.flags = PCM_F_DECODED,
