@@ -88,6 +88,19 @@ static void test_reordering(void **state)
 	world_destroy(world);
 }
 
+// Checks of both sides under way at once: ours is not repeated for it.
+static void test_crossing(void **state)
+{
+	struct ice_world *world = world_create(false, 5 * MS);
+	add(world, world_add_address(world, SERVER_IP, 7882), HOST_PRIORITY(65535));
+	set_remote(world);
+	peer_check(world, 0);
+	world_run(world, 5000 * MS, ICE_CONNECTED);
+	assert_selected(world, 0);
+	assert_int_equal(world->peer.addresses[0].heard, 1);
+	world_destroy(world);
+}
+
 static void test_long_way(void **state)
 {
 	struct ice_world *world = world_create(false, 700 * MS);
@@ -97,8 +110,10 @@ static void test_long_way(void **state)
 	world_run(world, 5000 * MS, ICE_CONNECTED);
 	assert_selected(world, 0);
 	assert_int_equal(world->now_ns - start_ns, 1400 * MS);
+	assert_int_equal(ice_rtt_us(world->ice), 0); // asked several times: which one was answered?
 	world_run(world, 30000 * MS, ICE_DISCONNECTED);
 	assert_selected(world, 0);
+	assert_int_equal(ice_rtt_us(world->ice), 1400000);
 	world_destroy(world);
 }
 
@@ -239,6 +254,15 @@ static void test_consent_lost_and_found(void **state)
 	world_run(world, 60000 * MS, ICE_CONNECTED);
 	assert_selected(world, 0);
 	assert_true(world->now_ns - back_ns <= 510 * MS);
+	// And the haste is over: the next check is a period away, its repetition starts small again.
+	unsigned sent = world->sent;
+	world->peer.addresses[0].dead = true;
+	world_run(world, 1590 * MS, -1);
+	assert_int_equal(world->sent, sent);
+	while (world->sent == sent)
+		world_run(world, MS, -1);
+	world_run(world, 55 * MS, -1);
+	assert_int_equal(world->sent, sent + 2);
 	world_destroy(world);
 }
 
@@ -261,6 +285,24 @@ static void test_consent_lost_for_good(void **state)
 			assert_int_equal(world->sent, sent);
 		world_destroy(world);
 	}
+}
+
+static enum drop forge(struct ice_world *world, const char *username, const char *pwd, bool fingerprint)
+{
+	static const uint8_t id[STUN_TRANSACTION_BYTES] = "forgedforged";
+	uint8_t data[512];
+	struct stun_writer writer;
+	stun_begin(&writer, data, sizeof(data), STUN_REQUEST, STUN_BINDING, id);
+	if (username != NULL)
+		stun_put(&writer, STUN_USERNAME, username, strlen(username));
+	stun_put_u64(&writer, STUN_ICE_CONTROLLED, 1);
+	if (pwd != NULL)
+		stun_put_integrity(&writer, pwd, strlen(pwd));
+	stun_put_fingerprint(&writer);
+	size_t bytes = stun_end(&writer);
+	if (!fingerprint)
+		data[bytes - 1] ^= 1;
+	return ice_input(world->ice, (struct endpoint){.ip = PUBLIC_IP, .port = 6}, data, bytes, world->now_ns);
 }
 
 static void restart(struct ice_world *world)
@@ -291,8 +333,12 @@ static void test_restart(void **state)
 		unsigned next = world_add_address(world, BRIDGE_IP, 7883);
 		struct endpoint remote;
 		for (int round = 0; round < 3; round++) {
+			char old_name[100], old_pwd[40];
+			snprintf(old_name, sizeof(old_name), "%s:%s", ice_local_ufrag(world->ice), world->peer.ufrag);
+			snprintf(old_pwd, sizeof(old_pwd), "%s", ice_local_pwd(world->ice));
 			restart(world);
 			// The offer travels: the old pair carries on and keeps its consent.
+			assert_int_equal(forge(world, old_name, old_pwd, true), DROP_NONE);
 			world_run(world, 8000 * MS, ICE_DISCONNECTED);
 			assert_int_equal(ice_state(world->ice), ICE_CONNECTED);
 			assert_true(ice_selected(world->ice, &remote));
@@ -305,6 +351,7 @@ static void test_restart(void **state)
 			assert_int_equal(ice_state(world->ice), ICE_CONNECTED);
 			assert_selected(world, next);
 			assert_int_equal(world->now_ns - start_ns, 2 * MS);
+			assert_int_equal(forge(world, old_name, old_pwd, true), DROP_STUN_BAD_USERNAME);
 			world_run(world, 20000 * MS, ICE_DISCONNECTED);
 			assert_selected(world, next);
 			assert_int_equal(world->peer.selected, (int)next);
@@ -413,24 +460,6 @@ static void test_reflexive_places_are_bounded(void **state)
 	world_destroy(world);
 }
 
-static enum drop forge(struct ice_world *world, const char *username, const char *pwd, bool fingerprint)
-{
-	static const uint8_t id[STUN_TRANSACTION_BYTES] = "forgedforged";
-	uint8_t data[512];
-	struct stun_writer writer;
-	stun_begin(&writer, data, sizeof(data), STUN_REQUEST, STUN_BINDING, id);
-	if (username != NULL)
-		stun_put(&writer, STUN_USERNAME, username, strlen(username));
-	stun_put_u64(&writer, STUN_ICE_CONTROLLED, 1);
-	if (pwd != NULL)
-		stun_put_integrity(&writer, pwd, strlen(pwd));
-	stun_put_fingerprint(&writer);
-	size_t bytes = stun_end(&writer);
-	if (!fingerprint)
-		data[bytes - 1] ^= 1;
-	return ice_input(world->ice, (struct endpoint){.ip = PUBLIC_IP, .port = 6}, data, bytes, world->now_ns);
-}
-
 static void test_forged_requests_are_not_answered(void **state)
 {
 	struct ice_world *world = connected(true);
@@ -512,6 +541,94 @@ static void test_forged_answers_do_not_connect(void **state)
 	assert_true(ice_consent_ns(ice) == consent_ns);
 	assert_int_equal(respond(ice, server, caught + 8, pwd, true, 3002 * MS), DROP_NONE);
 	assert_true(ice_consent_ns(ice) == 3002 * MS);
+	// Too late, even if nobody polled in between.
+	ice_poll(ice, 6000 * MS);
+	assert_int_equal(respond(ice, server, caught + 8, pwd, true, 18003 * MS), DROP_STUN_UNEXPECTED);
+	assert_int_equal(ice_state(ice), ICE_FAILED);
+	ice_destroy(ice);
+}
+
+static struct ice *caught_agent(struct stun_message *ret_request)
+{
+	struct ice_config config = {.local = {.ip = 1, .port = 2}, .send = catch_send};
+	struct err err;
+	struct ice *ice = ice_create(&config, &err);
+	assert_int_equal(ice_set_remote(ice, "peer", "PeerPasswordOfThirtyTwoCharacter", false, &err), 0);
+	assert_int_equal(ice_add_remote_candidate(ice, (struct endpoint){.ip = SERVER_IP, .port = 7882}, 1), 0);
+	ice_poll(ice, MS);
+	assert_true(stun_decode(caught, caught_bytes, ret_request));
+	return ice;
+}
+
+static enum drop ask(struct ice *ice, enum stun_kind kind, uint16_t method, uint16_t attribute, uint64_t value)
+{
+	static const uint8_t id[STUN_TRANSACTION_BYTES] = "asked";
+	struct endpoint server = {.ip = SERVER_IP, .port = 7882};
+	uint8_t data[256];
+	char name[64];
+	struct stun_writer writer;
+	snprintf(name, sizeof(name), "%s:peer", ice_local_ufrag(ice));
+	stun_begin(&writer, data, sizeof(data), kind, method, id);
+	stun_put(&writer, STUN_USERNAME, name, strlen(name));
+	stun_put_u64(&writer, attribute, value);
+	stun_put_integrity(&writer, ice_local_pwd(ice), strlen(ice_local_pwd(ice)));
+	stun_put_fingerprint(&writer);
+	return ice_input(ice, server, data, stun_end(&writer), 2 * MS);
+}
+
+static void test_what_is_answered_how(void **state)
+{
+	struct stun_message message;
+	struct ice *ice = caught_agent(&message);
+	const char *pwd = ice_local_pwd(ice);
+	uint64_t ours = message.tie_breaker;
+	// An attribute that we would have to understand.
+	assert_int_equal(ask(ice, STUN_REQUEST, STUN_BINDING, 0x0077, 1), DROP_NONE);
+	assert_true(stun_decode(caught, caught_bytes, &message));
+	assert_int_equal(message.kind, STUN_ERROR);
+	assert_int_equal(message.error_code, STUN_UNKNOWN_ATTRIBUTE);
+	assert_true(stun_check_integrity(&message, pwd, strlen(pwd)));
+	assert_memory_equal(caught + STUN_HEADER_BYTES + 4 + 4 + 17 + 3, "\x00\x0a\x00\x02\x00\x77", 6);
+	// A peer that thinks it is controlling, with a higher tie-breaker: ours is higher from now on.
+	uint64_t theirs = ours < UINT64_MAX - 1 ? ours + 1 : ours;
+	assert_int_equal(ask(ice, STUN_REQUEST, STUN_BINDING, STUN_ICE_CONTROLLING, theirs), DROP_NONE);
+	assert_true(stun_decode(caught, caught_bytes, &message));
+	assert_int_equal(message.error_code, STUN_ROLE_CONFLICT);
+	assert_true(stun_check_integrity(&message, pwd, strlen(pwd)));
+	ice_poll(ice, 60 * MS);
+	assert_true(stun_decode(caught, caught_bytes, &message));
+	assert_int_equal(message.kind, STUN_REQUEST);
+	assert_true(message.controlling && message.tie_breaker > theirs);
+	// No use for these, and no answer.
+	caught_bytes = 0;
+	assert_int_equal(ask(ice, STUN_INDICATION, STUN_BINDING, STUN_PRIORITY + 0x8000, 1), DROP_NONE);
+	assert_int_equal(ask(ice, STUN_REQUEST, 0x003, STUN_SOFTWARE, 1), DROP_STUN_UNEXPECTED);
+	assert_int_equal(caught_bytes, 0);
+	ice_destroy(ice);
+}
+
+static void test_conflict_raises_the_tie_breaker(void **state)
+{
+	static const char pwd[] = "PeerPasswordOfThirtyTwoCharacter";
+	struct stun_message message;
+	struct ice *ice = caught_agent(&message);
+	uint64_t ours = message.tie_breaker;
+	uint8_t data[256], id[STUN_TRANSACTION_BYTES];
+	struct stun_writer writer;
+	memcpy(id, message.transaction, sizeof(id));
+	stun_begin(&writer, data, sizeof(data), STUN_ERROR, STUN_BINDING, id);
+	stun_put_error(&writer, STUN_ROLE_CONFLICT, "");
+	stun_put_integrity(&writer, pwd, sizeof(pwd) - 1);
+	struct endpoint server = {.ip = SERVER_IP, .port = 7882};
+	assert_int_equal(ice_input(ice, server, data, stun_end(&writer), 2 * MS), DROP_NONE);
+	caught_bytes = 0;
+	ice_poll(ice, 3 * MS);
+	assert_int_equal(caught_bytes, 0); // not at once: two stubborn ones would make a storm
+	ice_poll(ice, 110 * MS);
+	assert_true(stun_decode(caught, caught_bytes, &message));
+	assert_true(message.controlling && message.use_candidate);
+	assert_true(message.tie_breaker > ours || ours == UINT64_MAX);
+	assert_memory_not_equal(message.transaction, id, sizeof(id));
 	ice_destroy(ice);
 }
 
@@ -638,6 +755,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_connects_in_one_round_trip),
 		cmocka_unit_test(test_reordering),
+		cmocka_unit_test(test_crossing),
 		cmocka_unit_test(test_long_way),
 		cmocka_unit_test(test_consent_keeps_its_period),
 		cmocka_unit_test(test_best_candidate_is_dead),
@@ -656,6 +774,8 @@ int main(void)
 		cmocka_unit_test(test_reflexive_places_are_bounded),
 		cmocka_unit_test(test_forged_requests_are_not_answered),
 		cmocka_unit_test(test_forged_answers_do_not_connect),
+		cmocka_unit_test(test_what_is_answered_how),
+		cmocka_unit_test(test_conflict_raises_the_tie_breaker),
 		cmocka_unit_test(test_role_conflict),
 		cmocka_unit_test(test_peer_refuses_unknown_attribute),
 		cmocka_unit_test(test_loss),
