@@ -251,6 +251,21 @@ static void raise_nofile(void)
 	}
 }
 
+// Nobody runs on it yet. All but its waker, at which packet cores and control may still look from an earlier launch.
+ROLE_UNCHECKED static void worker_reset(struct call_worker *worker, unsigned index)
+{
+	worker->index = index;
+	worker->wake_tag.fn = on_wake;
+	worker->calls = NULL;
+	worker->streams = worker->detaches = NULL;
+	worker->finishing = 0;
+	worker->seen_draining = false;
+	worker->arms[0].service = &bridge;
+	worker->arms[1].service = index < admin.workers ? &admin : NULL;
+	worker->arms[0].missing = worker->arms[1].missing = 0;
+	atomic_store(&worker->inbox, NULL);
+}
+
 int grpc_server_launch(const struct config *config, struct err *err)
 {
 	if (server.running)
@@ -279,14 +294,7 @@ int grpc_server_launch(const struct config *config, struct err *err)
 	int rc = 0;
 	for (unsigned i = 0; i < server.worker_count; i++) {
 		struct call_worker *worker = &workers[i];
-		int event_fd = worker->wake.waker.event_fd;
-		*worker = (struct call_worker){
-			.index = i,
-			.queue = worker->queue,
-			.wake_tag.fn = on_wake,
-			.wake.waker.event_fd = event_fd,
-			.arms = {{.service = &bridge}, {.service = i < admin.workers ? &admin : NULL}},
-		};
+		worker_reset(worker, i);
 		rc = rc < 0 ? rc : grpc_wake_open(&worker->wake, worker->queue, &worker->wake_tag, err);
 	}
 	if (rc == 0)

@@ -45,7 +45,7 @@ struct stream {
 	struct stream *prev, *next OWNED_BY(io_role);
 	bool running OWNED_BY(io_role), ended OWNED_BY(io_role);
 	uint64_t cursor OWNED_BY(io_role);
-	uint64_t live_from OWNED_BY(io_role); // frames before this lay in the ring when the stream began
+	bool live OWNED_BY(io_role);          // has caught up with the ring once: from then on latency is ours
 	uint64_t due_ns OWNED_BY(io_role);    // pacing: when the next frame would be due at full speed
 	unsigned in_flight OWNED_BY(io_role); // frames of the outstanding write
 };
@@ -141,7 +141,7 @@ static void run_begin(struct stream *stream)
 {
 	struct call_worker *worker = stream->worker;
 	stream->cursor = stream->slot.cursor;
-	stream->live_from = pcm_head(stream->slot.pcm);
+	stream->live = stream->cursor == pcm_head(stream->slot.pcm);
 	bool registered = ring_in_use(worker, stream->slot.pcm);
 	stream->prev = NULL;
 	stream->next = worker->streams;
@@ -360,7 +360,7 @@ static unsigned gather(struct stream *stream, unsigned max, uint8_t *pcm, size_t
 		stream->cursor = cursor;
 		memcpy(pcm + *ret_bytes, frame->samples, frame->bytes);
 		*ret_bytes += frame->bytes;
-		arrivals_ns[count] = frame->seq >= stream->live_from ? frame->arrival_ns : 0;
+		arrivals_ns[count] = stream->live ? frame->arrival_ns : 0;
 		count++;
 	}
 	return count;
@@ -402,6 +402,7 @@ static uint64_t send_some(struct stream *stream, uint64_t now_ns)
 	for (unsigned i = 0; i < count; i++)
 		if (arrivals_ns[i] != 0)
 			latency_record(&latency_grpc, handed_ns > arrivals_ns[i] ? (handed_ns - arrivals_ns[i]) / 1000 : 0);
+	stream->live |= stream->cursor >= head;
 	stream->due_ns = MAX_OF(stream->due_ns, now_ns) + count * PACE_NS;
 	atomic_fetch_add_explicit(&stream->slot.bytes, bytes, memory_order_relaxed);
 	return UINT64_MAX;

@@ -23,8 +23,8 @@ struct fake_user {
 	char name[64];
 	struct pcm *pcm;
 	struct slot_stream *stream;
-	uint64_t delivered;
-	unsigned attaches, detaches;
+	_Atomic(uint64_t) delivered;
+	_Atomic(unsigned) attaches, detaches;
 };
 
 static struct {
@@ -125,15 +125,19 @@ static inline void fake_sync(void (*fn)(void *arg), void *arg)
 	pthread_mutex_unlock(&call.mutex);
 }
 
-// Before or while the server runs; only the test thread adds, only the control thread looks.
+static void fake_user_add(void *arg)
+{
+	struct fake_user *made = arg;
+	fake.users[fake.user_count++] = *made;
+}
+
+// A user with a ring. Users live on the control thread; only the test thread adds.
 static inline struct fake_user *fake_user(const char *name, uint32_t ring_ms)
 {
-	struct fake_user *user = &fake.users[fake.user_count];
-	memset(user, 0, sizeof(*user));
-	snprintf(user->name, sizeof(user->name), "%s", name);
-	user->pcm = pcm_create(ring_ms);
-	fake.user_count++;
-	return user;
+	struct fake_user made = {.pcm = pcm_create(ring_ms)};
+	snprintf(made.name, sizeof(made.name), "%s", name);
+	fake_sync(fake_user_add, &made);
+	return &fake.users[fake.user_count - 1];
 }
 
 static struct fake_user *fake_find(const char *name)
@@ -198,7 +202,7 @@ static int fake_attach(const char *user_id, struct slot_stream *stream)
 	fake_end(user, SLOT_STREAM_OK, "newer stream");
 	stream->pcm = pcm_ref(user->pcm);
 	stream->cursor = user->delivered;
-	stream->generation = ++user->attaches;
+	stream->generation = atomic_fetch_add(&user->attaches, 1) + 1;
 	user->stream = stream;
 	return 0;
 }

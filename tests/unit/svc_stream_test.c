@@ -229,7 +229,7 @@ static void cancelled_stream_is_detached(void **state)
 	grpc_call_cancel(call.call, NULL);
 	assert_int_equal(client_status(&call), GRPC_STATUS_CANCELLED);
 	client_end(&call);
-	for (unsigned i = 0; i < 10000 && *(volatile unsigned *)&user->detaches == 0; i++)
+	for (unsigned i = 0; i < 10000 && atomic_load(&user->detaches) == 0; i++)
 		usleep(1000);
 	assert_int_equal(user->detaches, 1);
 	assert_int_equal(user->delivered, 1);
