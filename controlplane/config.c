@@ -223,8 +223,8 @@ static int read_services(const struct loader *loader, struct config *config, con
 		set_number(&config->grpc.max_streams, yaml->grpc->max_streams);
 		if (yaml->grpc->socket_mode != NULL && parse_mode(yaml->grpc->socket_mode, &config->grpc.socket_mode) < 0)
 			return bad(loader, "grpc.socket_mode", "must be an octal mode in quotes, such as \"0660\"");
-		if (config->grpc.workers < 1 || config->grpc.workers > 16)
-			return bad(loader, "grpc.workers", "must be 1 to 16");
+		if (config->grpc.workers < 1 || config->grpc.workers > 3)
+			return bad(loader, "grpc.workers", "must be 1 to 3");
 		if ((config->grpc.tls_cert[0] == '\0') != (config->grpc.tls_key[0] == '\0'))
 			return bad(loader, "grpc.tls_cert", "and grpc.tls_key go together");
 	}
