@@ -91,10 +91,10 @@ static void sctp_state_cb(void *arg, enum sctp_state state)
 {
 	ENTERS(assoc_role);
 	struct transport *transport = arg;
-	atomic_store_explicit(&transport->data_open, state == SCTP_OPEN, memory_order_release);
-	if (state == SCTP_OPEN)
+	atomic_store_explicit(&transport->data_open, state == SCTP_STATE_OPEN, memory_order_release);
+	if (state == SCTP_STATE_OPEN)
 		event(transport, TRANSPORT_EVENT_DATA_OPEN);
-	if (state == SCTP_CLOSED && !transport->assoc.closed) {
+	if (state == SCTP_STATE_CLOSED && !transport->assoc.closed) {
 		transport->assoc.closed = true;
 		event(transport, TRANSPORT_EVENT_DATA_CLOSED);
 	}

@@ -208,7 +208,7 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 	};
 	drop = worker_heard(transport) ? source_rtp_input(transport->source, &packet) : DROP_STALE_GENERATION;
 	ingress_seen(transport, &stream->seen);
-	worker_source_opened(worker, home_of(transport->source));
+	worker_source_fed(worker, home_of(transport->source));
 	if (drop != DROP_NONE)
 		worker_drop(worker, mbuf, drop);
 	else
@@ -336,7 +336,7 @@ static void ingress_audio(struct worker *worker, struct transport *transport, st
 		drop = source_data_input(transport->source, rte_pktmbuf_mtod(mbuf, uint8_t *), rte_pktmbuf_data_len(mbuf),
 			transport->generation, packet_of(mbuf)->arrival_ns);
 	ingress_seen(transport, &transport->rx.audio_seen);
-	worker_source_opened(worker, home_of(transport->source));
+	worker_source_fed(worker, home_of(transport->source));
 	if (drop != DROP_NONE)
 		worker_drop(worker, mbuf, drop);
 	else

@@ -62,6 +62,7 @@ struct home {
 	_Atomic(uint32_t) active; // generation that is heard, 0: any; control writes
 	bool listed OWNED_BY(worker_role); // in the worker's list of sources with a timer
 	struct home *next OWNED_BY(worker_role);
+	uint64_t cells OWNED_BY(worker_role); // of the source, as far as the worker has counted them
 	struct rcu_retired retired;
 };
 

@@ -87,7 +87,7 @@ void sctp_finish(void)
 
 static void set_state(struct sctp *sctp, enum sctp_state state)
 {
-	if (sctp->state == state || sctp->state == SCTP_CLOSED)
+	if (sctp->state == state || sctp->state == SCTP_STATE_CLOSED)
 		return;
 	sctp->state = state;
 	sctp->callbacks.state(sctp->callbacks.arg, state);
@@ -132,7 +132,7 @@ static void input_dcep(struct sctp *sctp, uint16_t stream, const uint8_t *data, 
 	if (message.type == DCEP_OPEN)
 		send_message(sctp, stream, PPID_DCEP, false, ack, sizeof(ack));
 	if (sctp->acked[SCTP_CHANNEL_RELIABLE] && sctp->acked[SCTP_CHANNEL_LOSSY])
-		set_state(sctp, SCTP_OPEN);
+		set_state(sctp, SCTP_STATE_OPEN);
 }
 
 static void input_message(struct sctp *sctp, uint16_t stream, uint32_t ppid, const uint8_t *data, size_t bytes)
@@ -156,7 +156,7 @@ static void input_notification(struct sctp *sctp, const union sctp_notification 
 	if (bytes < sizeof(notification->sn_header) || notification->sn_header.sn_length != bytes)
 		return;
 	if (notification->sn_header.sn_type == SCTP_SHUTDOWN_EVENT)
-		set_state(sctp, SCTP_CLOSED);
+		set_state(sctp, SCTP_STATE_CLOSED);
 	if (notification->sn_header.sn_type != SCTP_ASSOC_CHANGE)
 		return;
 	switch (notification->sn_assoc_change.sac_state) {
@@ -165,7 +165,7 @@ static void input_notification(struct sctp *sctp, const union sctp_notification 
 		open_channels(sctp);
 		break;
 	default: // COMM_LOST, SHUTDOWN_COMP, CANT_STR_ASSOC
-		set_state(sctp, SCTP_CLOSED);
+		set_state(sctp, SCTP_STATE_CLOSED);
 	}
 }
 
@@ -204,7 +204,7 @@ static int receive(struct socket *socket, union sctp_sockstore address, void *da
 		else
 			input_piece(sctp, &info, data, bytes, (flags & MSG_EOR) != 0);
 	} else if (sctp != NULL) {
-		set_state(sctp, SCTP_CLOSED);
+		set_state(sctp, SCTP_STATE_CLOSED);
 	}
 	free(data);
 	return 1;
@@ -265,7 +265,7 @@ void sctp_destroy(struct sctp *sctp)
 {
 	if (sctp == NULL)
 		return;
-	sctp->state = SCTP_CLOSED; // no state callback; the ABORT still goes out
+	sctp->state = SCTP_STATE_CLOSED; // no state callback; the ABORT still goes out
 	if (sctp->socket != NULL)
 		usrsctp_close(sctp->socket);
 	usrsctp_deregister_address((void *)sctp->id);
@@ -307,7 +307,7 @@ int sctp_send(struct sctp *sctp, enum sctp_channel channel, const uint8_t *data,
 {
 	if (channel >= CHANNELS || bytes == 0 || bytes > SCTP_MESSAGE_MAX)
 		return -EINVAL;
-	if (sctp->state != SCTP_OPEN)
+	if (sctp->state != SCTP_STATE_OPEN)
 		return -ENOTCONN;
 	int ret = send_message(sctp, sctp->streams[channel], PPID_BINARY, channel == SCTP_CHANNEL_LOSSY, data, bytes);
 	if (ret == 0)

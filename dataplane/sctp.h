@@ -12,7 +12,7 @@
 #define SCTP_MESSAGE_MAX 65535
 
 enum sctp_channel { SCTP_CHANNEL_RELIABLE, SCTP_CHANNEL_LOSSY, SCTP_CHANNEL_OTHER };
-enum sctp_state { SCTP_CONNECTING, SCTP_OPEN, SCTP_CLOSED };
+enum sctp_state { SCTP_STATE_CONNECTING, SCTP_STATE_OPEN, SCTP_STATE_CLOSED };
 
 int sctp_init(struct err *err); // usrsctp_init_nothreads, FORWARD-TSN not announced, CRC32c offload with our fill
 void sctp_finish(void);

@@ -136,6 +136,11 @@ void source_fence(struct source *source)
 
 // ---- timers
 
+uint64_t source_cells(const struct source *source)
+{
+	return source->recut.cells;
+}
+
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
 	return a == 0 || (b != 0 && b < a) ? b : a;

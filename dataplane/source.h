@@ -74,6 +74,8 @@ void source_set_muted(struct source *source, bool muted) RUNS_ON(worker_role);
 // The target or the leg's room changed: the next cell carries PCM_F_FENCE, nothing is concealed across.
 void source_fence(struct source *source) RUNS_ON(worker_role);
 
+// Cells written so far.
+uint64_t source_cells(const struct source *source) RUNS_ON(worker_role);
 // When source_poll must run again at the latest (an open gap, a remainder); 0: never. Cheap: read after every input.
 uint64_t source_deadline_ns(const struct source *source) RUNS_ON(worker_role);
 void source_poll(struct source *source, uint64_t now_ns) RUNS_ON(worker_role);

@@ -18,8 +18,16 @@
 #define IDLE_POLLS 16
 #define IDLE_SLEEP_MAX_NS 100000000u
 
-void worker_source_opened(struct worker *worker, struct home *home)
+static void worker_count(struct worker *worker, struct home *home) RUNS_ON(worker_role)
 {
+	uint64_t cells = source_cells(home->source);
+	stats_add(&worker->stats.frames, cells - home->cells);
+	home->cells = cells;
+}
+
+void worker_source_fed(struct worker *worker, struct home *home)
+{
+	worker_count(worker, home);
 	if (home->listed || source_deadline_ns(home->source) == 0)
 		return;
 	home->listed = true;
@@ -36,6 +44,7 @@ static uint64_t worker_timers(struct worker *worker) RUNS_ON(worker_role)
 		uint64_t deadline = source_deadline_ns(home->source);
 		if (deadline != 0 && deadline <= worker->now_ns) {
 			source_poll(home->source, worker->now_ns);
+			worker_count(worker, home);
 			deadline = source_deadline_ns(home->source);
 		}
 		if (deadline == 0) {

@@ -30,7 +30,8 @@ void egress_report(struct worker *worker, struct transport *transport) RUNS_ON(w
 void worker_mail_read(struct worker *worker) RUNS_ON(worker_role);
 
 // ---- worker.c
-void worker_source_opened(struct worker *worker, struct home *home) RUNS_ON(worker_role);
+// After every input: counts what was written, and keeps an eye on the source while it has a timer.
+void worker_source_fed(struct worker *worker, struct home *home) RUNS_ON(worker_role);
 
 static inline struct home *home_of(const struct source *source)
 {

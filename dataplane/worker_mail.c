@@ -84,11 +84,11 @@ void worker_mail_read(struct worker *worker)
 			break;
 		case WORKER_MAIL_MUTED:
 			source_set_muted(mail->home->source, mail->muted);
-			worker_source_opened(worker, mail->home);
+			worker_source_fed(worker, mail->home);
 			break;
 		case WORKER_MAIL_FENCE:
 			source_fence(mail->home->source);
-			worker_source_opened(worker, mail->home);
+			worker_source_fed(worker, mail->home);
 			break;
 		case WORKER_MAIL_FORGET:
 			mail_forget(worker, mail->home);

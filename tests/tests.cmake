@@ -49,3 +49,21 @@ if(CLANG)
     ${CMAKE_SOURCE_DIR}/tests/lint/roles_negative.c)
   set_tests_properties(lint.roles_checked PROPERTIES LABELS lint WILL_FAIL TRUE)
 endif()
+
+# End to end: a real LiveKit server, its real SDK as the phone, the stock gRPC client as the cloud. One at a time: two cores.
+option(RELAY_SUITES "the dev build runs the suites of the other builds too" OFF)
+if(RELAY_SUITES)
+  file(GLOB E2E_TESTS CONFIGURE_DEPENDS tests/e2e/*.test.mjs)
+  foreach(test IN LISTS E2E_TESTS)
+    get_filename_component(name ${test} NAME_WE)
+    add_test(NAME e2e.${name} COMMAND ${CMAKE_SOURCE_DIR}/tests/e2e/run ${test} ${CMAKE_SOURCE_DIR}/build/release)
+    set_tests_properties(e2e.${name} PROPERTIES LABELS e2e TIMEOUT 420 RUN_SERIAL TRUE
+      WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  endforeach()
+  # The same unit tests under the sanitizers, whose builds stand beside this one.
+  foreach(sanitizer IN ITEMS asan tsan)
+    add_test(NAME ${sanitizer}.unit COMMAND ${CMAKE_SOURCE_DIR}/tests/unit/sanitized ${sanitizer})
+    set_tests_properties(${sanitizer}.unit PROPERTIES LABELS ${sanitizer} TIMEOUT 900 RUN_SERIAL TRUE
+      WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  endforeach()
+endif()

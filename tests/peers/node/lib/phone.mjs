@@ -1,6 +1,7 @@
 // phone.mjs - a phone: LiveKit's own SDK, speaking as a microphone track or as data packets.
 import { AudioFrame, AudioSource, LocalAudioTrack, Room, TrackPublishOptions, TrackSource } from '@livekit/rtc-node';
 import { numberedFrame } from './signal.mjs';
+import { rooms } from './tokens.mjs';
 
 const FRAME_MS = 20;
 
@@ -47,12 +48,9 @@ export class Phone {
     return this.publish();
   }
 
-  mute() {
-    return this.track.mute();
-  }
-
-  unmute() {
-    return this.track.unmute();
+  // This SDK has no mute of its own: the server asks it to, as a moderator would.
+  setMuted(muted) {
+    return rooms().mutePublishedTrack(this.room.name, this.identity, this.publication.sid, muted);
   }
 
   // Speaks samples of 48 kHz (array, or generator for an endless voice) until they end or speaking.stop is set.

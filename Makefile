@@ -1,0 +1,22 @@
+# relay: thin over CMake, CTest and the scripts in tests/.
+.PHONY: help demo test build clean
+help:
+	@echo "make demo    real speech through a real LiveKit server and relayd to a gRPC client"
+	@echo "make test    install what is missing, build, run every test"
+	@echo "make build   build/release/relayd and relayctl"
+	@echo "make clean   remove build/ except the cached peers"
+
+build:
+	@tests/setup build
+	@cmake --preset release >/dev/null && cmake --build build/release
+
+demo:
+	@tests/setup
+	@cmake --preset release >/dev/null && cmake --build build/release
+	@tests/demo
+
+test:
+	@tests/run
+
+clean:
+	@find build -mindepth 1 -maxdepth 1 ! -name peers -exec rm -rf {} +
