@@ -206,7 +206,7 @@ void source_track_restart(struct source *source)
 	jitter_reset(&track->jitter);
 }
 
-static enum drop put(struct source *source, uint16_t seq, uint32_t timestamp, const uint8_t *payload, size_t bytes,
+static enum drop track_put(struct source *source, uint16_t seq, uint32_t timestamp, const uint8_t *payload, size_t bytes,
 	bool repaired, uint64_t arrival_ns) RUNS_ON(worker_role)
 {
 	struct source_track *track = &source->track;
@@ -231,7 +231,7 @@ static enum drop put(struct source *source, uint16_t seq, uint32_t timestamp, co
 }
 
 // The primary block as it is; older blocks only where a packet is missing. One block is one packet.
-static enum drop put_red(struct source *source, const struct source_rtp *packet) RUNS_ON(worker_role)
+static enum drop track_put_red(struct source *source, const struct source_rtp *packet) RUNS_ON(worker_role)
 {
 	struct red_block blocks[RED_BLOCKS_MAX];
 	unsigned count;
@@ -241,13 +241,13 @@ static enum drop put_red(struct source *source, const struct source_rtp *packet)
 	for (unsigned i = 0; i + 1 < count; i++) {
 		uint16_t seq = (uint16_t)(packet->seq - (count - 1 - i));
 		if (blocks[i].bytes > 0 && jitter_wants(&source->track.jitter, seq))
-			put(source, seq, packet->timestamp - blocks[i].offset, blocks[i].payload, blocks[i].bytes, true,
+			track_put(source, seq, packet->timestamp - blocks[i].offset, blocks[i].payload, blocks[i].bytes, true,
 				packet->arrival_ns);
 	}
 	const struct red_block *primary = &blocks[count - 1];
 	if (primary->bytes == 0)
 		return DROP_NONE;
-	return put(source, packet->seq, packet->timestamp, primary->payload, primary->bytes, false, packet->arrival_ns);
+	return track_put(source, packet->seq, packet->timestamp, primary->payload, primary->bytes, false, packet->arrival_ns);
 }
 
 enum drop source_track_input(struct source *source, const struct source_rtp *packet)
@@ -267,8 +267,8 @@ enum drop source_track_input(struct source *source, const struct source_rtp *pac
 		reception_start(track, packet->seq);
 	}
 	reception_count(source, packet);
-	enum drop drop = packet->red ? put_red(source, packet)
-				     : put(source, packet->seq, packet->timestamp, packet->payload, packet->payload_bytes,
+	enum drop drop = packet->red ? track_put_red(source, packet)
+				     : track_put(source, packet->seq, packet->timestamp, packet->payload, packet->payload_bytes,
 					       false, packet->arrival_ns);
 	if (drop == DROP_JITTER_DUPLICATE)
 		stats_add(&counters->duplicate, 1);
