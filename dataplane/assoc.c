@@ -197,7 +197,7 @@ static void sleep_until(uint64_t deadline_ns) RUNS_ON(assoc_role)
 	struct pollfd fds[2] = {{.fd = plane.assoc_bell.event_fd, .events = POLLIN},
 		{.fd = plane.assoc_box.event_fd, .events = POLLIN}};
 	doorbell_arm(&plane.assoc_bell);
-	if (rte_ring_empty(plane.assoc) && timeout_ms > 0)
+	if (plane_ring_empty(plane.assoc) && timeout_ms > 0)
 		poll(fds, 2, timeout_ms);
 	doorbell_disarm(&plane.assoc_bell);
 	eventfd_t ignored;

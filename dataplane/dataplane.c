@@ -160,6 +160,8 @@ void dataplane_stop(void)
 	for (unsigned w = 0; w < plane.config.worker_count; w++) {
 		eventfd_write(plane.workers[w].bell.event_fd, 1);
 		rte_eal_wait_lcore(plane.workers[w].lcore);
+		// What the worker did last is seen from here on, also by tools that cannot look into EAL's join.
+		(void)atomic_load_explicit(&plane.workers[w].stopped, memory_order_acquire);
 	}
 	events_discard();
 	rcu_finish();
@@ -221,7 +223,7 @@ bool dataplane_event_next(struct dataplane_event *ret_event)
 	}
 	// An event that arrived between the take and now has rung the eventfd again.
 	atomic_store(&plane.control_bell.asleep, 1);
-	return !rte_ring_empty(plane.worker_events) || atomic_load(&plane.released) != NULL
+	return !plane_ring_empty(plane.worker_events) || atomic_load(&plane.released) != NULL
 		       ? dataplane_event_next(ret_event)
 		       : false;
 }

@@ -320,7 +320,7 @@ static void sleep_until(uint64_t deadline_ns) RUNS_ON(handshake_role)
 	struct pollfd fds[2] = {{.fd = plane.punt_bell.event_fd, .events = POLLIN},
 		{.fd = plane.handshake_box.event_fd, .events = POLLIN}};
 	doorbell_arm(&plane.punt_bell);
-	if (rte_ring_empty(plane.punt) && timeout_ms > 0)
+	if (plane_ring_empty(plane.punt) && timeout_ms > 0)
 		poll(fds, 2, timeout_ms);
 	doorbell_disarm(&plane.punt_bell);
 	eventfd_t ignored;

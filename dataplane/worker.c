@@ -84,14 +84,14 @@ static unsigned worker_rings(struct worker *worker) RUNS_ON(worker_role)
 	unsigned out = rte_ring_sc_dequeue_burst(worker->inject, (void **)mbufs, BURST_MAX, NULL);
 	if (out > 0)
 		egress_inject(worker, mbufs, out);
-	if (UNLIKELY(!rte_ring_empty(worker->mail)))
+	if (UNLIKELY(!plane_ring_empty(worker->mail)))
 		worker_mail_read(worker);
 	return in + out;
 }
 
 static bool worker_has_work(const struct worker *worker)
 {
-	return !rte_ring_empty(worker->inbox) || !rte_ring_empty(worker->inject) || !rte_ring_empty(worker->mail);
+	return !plane_ring_empty(worker->inbox) || !plane_ring_empty(worker->inject) || !plane_ring_empty(worker->mail);
 }
 
 // The one place where a worker blocks: nothing came for a while and the configuration allows it.
@@ -155,5 +155,6 @@ int worker_main(void *arg)
 		empty_polls = 0;
 	}
 	rcu_reader_unregister(worker->index);
+	atomic_store_explicit(&worker->stopped, true, memory_order_release);
 	return 0;
 }
