@@ -50,7 +50,8 @@ static int read_name(const char *text, size_t length, struct url *url, struct er
 		char c = text[i];
 		if (c >= 'A' && c <= 'Z')
 			c = (char)(c - 'A' + 'a');
-		if (!host_char(c))
+		bool empty_label = c == '.' && (i == 0 || i + 1 == length || url->host[i - 1] == '.');
+		if (!host_char(c) || empty_label)
 			return err_set(err, EINVAL, "URL has a character in its host that no host name can have");
 		url->host[i] = c;
 	}

@@ -41,7 +41,7 @@ static void test_normalises(void **state)
 
 static void test_refuses(void **state)
 {
-	static const char *const cases[] = {"", "a", "ftp://a", "ws:/a", "ws://", "ws:///x", "ws://.", "ws://:80", "ws://a:0",
+	static const char *const cases[] = {"", "a", "ftp://a", "ws:/a", "ws://", "ws:///x", "ws://.", "ws://a..", "ws://.a", "ws://a..b", "ws://:80", "ws://a:0",
 		"ws://a:65536", "ws://a:99999999999999999999", "ws://a:8x", "ws://a b", "ws://a/b c", "ws://u:p@a", "ws://a?x=y",
 		"ws://a/b?access_token=z", "ws://a/#f", "ws://[::1", "ws://[::g]", "ws://[::1]x", "ws://a/\x01", "ws://a\r\nX: y",
 		"ws://a/\xc3\xa4", "ws://h\xc3\xa4st"};
