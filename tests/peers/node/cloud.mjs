@@ -1,0 +1,22 @@
+// cloud.mjs - a cloud on the command line: joins a user's room, receives its voice, says what came.
+//
+//   node cloud.mjs --user alice --room alice [--seconds 10] [--wav FILE]
+import { parseArgs } from 'node:util';
+import { Cloud, samplesOf } from './lib/cloud.mjs';
+import { token } from './lib/tokens.mjs';
+import { writeWav } from './lib/wav.mjs';
+
+const { values } = parseArgs({ options: {
+  user: { type: 'string', default: 'alice' }, room: { type: 'string', default: 'alice' },
+  seconds: { type: 'string', default: '10' }, wav: { type: 'string' } } });
+const cloud = new Cloud();
+const answer = await cloud.joinRoom(values.user, values.room, await token(`cloud-agent:${values.user}`, values.room),
+  process.env.LIVEKIT_URL, values.user);
+console.log(JSON.stringify(answer));
+if (!answer.success) process.exit(1);
+const stream = cloud.streamAudio(values.user);
+await new Promise((done) => setTimeout(done, Number(values.seconds) * 1000));
+console.log(JSON.stringify({ chunks: stream.chunks.length, bytes: stream.bytes, status: await cloud.getStatus(values.user) }));
+if (values.wav) writeWav(values.wav, samplesOf(stream));
+await cloud.leaveRoom(values.user);
+process.exit(0);
