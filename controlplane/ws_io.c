@@ -20,6 +20,7 @@
 #define CLOSE_LIMIT_US 1000000
 #define KILL_AGAIN_US 20000
 #define STOP_LIMIT_NS 1500000000u
+#define STOP_TICK_US 10000
 #define LIBRARY_LIMIT_S 60 // ours are shorter and decide
 #define HEADER_BYTES_MAX 65536 // request head with a large token
 #define VHOSTS_MAX 4           // one for each set of trust anchors
@@ -491,6 +492,25 @@ static bool stop_wanted(void)
 	return stop;
 }
 
+static void on_stop_tick(lws_sorted_usec_list_t *tick)
+{
+	(void)tick;
+}
+
+// The last "leave" of a daemon that ends is on its way. The library runs timers before it waits for sockets, and one of them
+// may end the last exchange: without a timer of our own behind it, it would then wait for its next one, half a minute.
+static void say_goodbye(void) RUNS_ON(io_role);
+static void say_goodbye(void)
+{
+	lws_sorted_usec_list_t tick = {0};
+	uint64_t limit = clock_mono_ns() + STOP_LIMIT_NS;
+	for (run_commands(); thread.closing > 0 && clock_mono_ns() < limit; run_commands()) {
+		lws_sul_schedule(thread.context, 0, &tick, on_stop_tick, STOP_TICK_US);
+		lws_service(thread.context, 0);
+	}
+	lws_sul_cancel(&tick);
+}
+
 static void *io_main(void *arg)
 {
 	ENTERS(io_role);
@@ -498,10 +518,7 @@ static void *io_main(void *arg)
 		run_commands();
 		lws_service(thread.context, 0);
 	}
-	// The last "leave" of a daemon that ends is on its way.
-	uint64_t limit = clock_mono_ns() + STOP_LIMIT_NS;
-	for (run_commands(); thread.closing > 0 && clock_mono_ns() < limit; run_commands())
-		lws_service(thread.context, 0);
+	say_goodbye();
 	lws_context_destroy(thread.context);
 	for (size_t i = 0; i < VHOSTS_MAX; i++) {
 		free(thread.vhosts[i].ca_file);

@@ -164,9 +164,10 @@ static void arp_and_echo_are_answered(void **state)
 	ENTERS(control_role);
 	struct dataplane_info info;
 	uint64_t limit = clock_mono_ns() + 20000000000u;
+	// The worker counts a packet as sent a moment before it lets go of the last mbuf in its hands.
 	do
 		dataplane_info(&info);
-	while (info.ports[0].tx_packets < 2 && clock_mono_ns() < limit);
+	while ((info.ports[0].tx_packets < 2 || info.mbufs_free < info.mbufs_total) && clock_mono_ns() < limit);
 	assert_int_equal(info.ports[0].tx_packets, 2);
 	assert_int_equal(info.mbufs_free, info.mbufs_total);
 	dataplane_stop();
