@@ -340,6 +340,13 @@ int ws_send(struct ws *ws, const void *data, size_t bytes)
 	return ws->phase == WS_RUNNING ? ws_io_send(ws->io, data, bytes) : -ENOTCONN;
 }
 
+void ws_abandon(struct ws *ws, const void *farewell, size_t bytes)
+{
+	if (ws != NULL && (ws->phase == WS_CONNECTING || ws->phase == WS_RUNNING))
+		ws_io_send(ws->io, farewell, bytes);
+	ws_close(ws);
+}
+
 void ws_close(struct ws *ws)
 {
 	if (ws == NULL)

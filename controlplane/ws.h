@@ -42,3 +42,5 @@ struct ws *ws_connect(const struct ws_config *config, struct err *err) RUNS_ON(c
 int ws_send(struct ws *ws, const void *data, size_t bytes) RUNS_ON(control_role); // binary, copied; -ENOBUFS when 4 MiB wait
 // Sends what is queued, then a close frame; bounded by 1 s; frees itself. No event after this returns.
 void ws_close(struct ws *ws) RUNS_ON(control_role); // takes NULL
+// Closes a connection that may not be open yet: when it opens within a second, farewell is the one message it sends.
+void ws_abandon(struct ws *ws, const void *farewell, size_t bytes) RUNS_ON(control_role); // takes NULL

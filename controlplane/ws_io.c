@@ -450,9 +450,11 @@ static void do_close(struct ws_io *io)
 {
 	io->closing = true;
 	thread.closing++;
-	if (io->wsi != NULL && io->was_open && !io->end_queued) {
+	bool to_say = io->was_open || io->sending.head != NULL;
+	if (io->wsi != NULL && to_say && !io->end_queued) {
 		kill_in(io, CLOSE_LIMIT_US);
-		lws_callback_on_writable(io->wsi);
+		if (io->was_open) // else when it is
+			lws_callback_on_writable(io->wsi);
 	} else if (io->wsi != NULL) {
 		kill_in(io, 1);
 	}

@@ -44,5 +44,6 @@ int ws_io_init(struct err *err);
 void ws_io_finish(void);
 struct ws_io *ws_io_open(const struct ws_io_config *config) RUNS_ON(control_role); // NULL: out of memory
 int ws_io_send(struct ws_io *io, const void *data, size_t bytes) RUNS_ON(control_role);
-// No event after this. What is queued is sent, then a close frame, within a second; then it frees itself. Takes NULL.
+// No event after this. What is queued is sent, also by a connection that is only being opened, then a close frame, within a
+// second; then it frees itself. Takes NULL.
 void ws_io_close(struct ws_io *io) RUNS_ON(control_role);
