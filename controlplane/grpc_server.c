@@ -40,7 +40,7 @@ static const struct call_method *const bridge_methods[] = {
 static const char *const bridge_names[] = {"mentra.livekit.bridge.LiveKitBridge", "grpc.health.v1.Health",
 	"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", NULL};
 static const struct call_method *const admin_methods[] = {&svc_admin_get_version, &svc_admin_get_status,
-	&svc_admin_list_sessions, &svc_admin_get_session, &svc_admin_list_drops, &svc_reflection_v1, &svc_reflection_v1alpha,
+	&svc_admin_list_sessions, &svc_admin_get_session, &svc_admin_list_drops, &svc_admin_list_swaps, &svc_reflection_v1, &svc_reflection_v1alpha,
 	NULL};
 static const char *const admin_names[] = {
 	"relay.v1.Admin", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", NULL};

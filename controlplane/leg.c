@@ -7,9 +7,12 @@
 //   state       | signalling lost       | transport failed      | leave: stop  | leave: shutdown, rejoin | limit passed
 //   ------------+-----------------------+-----------------------+--------------+-------------------------+--------------
 //   JOINING     | FAILED                | FAILED                | FAILED       | FAILED                  | FAILED
-//   CONNECTED   | RECOVERING: resume    | RECOVERING: rejoin    | LOST         | RECOVERING: rejoin      | -
+//   CONNECTED   | RECOVERING: resume    | RECOVERING: resume    | LOST         | RECOVERING: rejoin      | -
 //   RECOVERING  | next attempt          | next attempt: rejoin  | LOST         | next attempt: rejoin    | LOST
+//   frozen      | LOST                  | LOST                  | LOST         | LOST                    | LOST
 //   ENDED       | -                     | -                     | -            | -                       | -
+//
+// A resume whose transport gives no sign of life is followed by an ICE restart; refused, it becomes a rejoin.
 
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
@@ -29,18 +32,27 @@ struct leg_ops leg_ops = {
 	.ws_connect = ws_connect,
 	.ws_send = ws_send,
 	.ws_close = ws_close,
+	.ws_abandon = ws_abandon,
 	.transport_open = transport_open,
 	.transport_set_remote = transport_set_remote,
 	.transport_add_candidate = transport_add_candidate,
 	.transport_map = transport_map,
 	.transport_unmap = transport_unmap,
+	.transport_set_target = transport_set_target,
+	.transport_probe = transport_probe,
+	.transport_restart = transport_restart,
 	.transport_close = transport_close,
-	.source_set_muted = dataplane_source_set_muted,
 };
 
 void leg_report(struct leg *leg, enum leg_event_type type, const char *reason, const char *cause)
 {
-	leg->event(leg->arg, leg, type, reason, cause != NULL ? cause : "");
+	if (leg->event != NULL)
+		leg->event(leg->arg, leg, type, reason, cause != NULL ? cause : "");
+}
+
+void leg_silence(struct leg *leg)
+{
+	leg->event = NULL;
 }
 
 // ---- which leg a transport belongs to
@@ -82,6 +94,7 @@ static void end(struct leg *leg) RUNS_ON(control_role)
 	leg->state = LEG_ENDED;
 	control_timer_stop(&leg->retry_timer);
 	control_timer_stop(&leg->recover_timer);
+	leg_resume_abandon(leg);
 	leg_hang_up(leg);
 	leg_media_close(leg);
 }
@@ -129,6 +142,8 @@ static void on_recover_late(void *arg)
 	struct leg *leg = arg;
 	char reason[32];
 	snprintf(reason, sizeof(reason), "%s", leg->reason);
+	if (leg->joined) // a participant that the server has resumed and we cannot use would stay for ever
+		leg_send(leg, livekit_leave());
 	leg_lose(leg, reason, "not regained within the limit");
 }
 
@@ -137,6 +152,10 @@ void leg_recover(struct leg *leg, const char *reason, bool keep_transport)
 	uint32_t random = 0;
 	if (leg->state == LEG_ENDED)
 		return;
+	if (leg->frozen) {
+		leg_lose(leg, reason, "while a newer participant takes its place");
+		return;
+	}
 	leg_hang_up(leg);
 	if (!keep_transport) {
 		leg_media_close(leg);
@@ -156,7 +175,7 @@ void leg_recover(struct leg *leg, const char *reason, bool keep_transport)
 
 void leg_check_ready(struct leg *leg)
 {
-	if (leg->state == LEG_ENDED || leg->state == LEG_CONNECTED || !leg->joined || !leg->transport_connected)
+	if (leg->state == LEG_ENDED || leg->state == LEG_CONNECTED || !leg->joined || !leg->transport_up)
 		return;
 	if (leg->track_sid[0] != '\0' && leg->ssrc == 0 && leg->state == LEG_JOINING)
 		return; // the answer that names the track is on its way
@@ -164,6 +183,7 @@ void leg_check_ready(struct leg *leg)
 	leg->state = LEG_CONNECTED;
 	leg->reached = true;
 	leg->reason[0] = '\0';
+	leg->ice_restarting = false;
 	backoff_reset(&leg->backoff);
 	control_timer_stop(&leg->recover_timer);
 	control_timer_stop(&leg->retry_timer);
@@ -183,6 +203,15 @@ static void on_closed_wait(void *arg)
 	leg_recover(arg, "transport_lost", false);
 }
 
+// The server may still have the participant: a resume with an ICE restart keeps keys and channels. Once.
+static void transport_failed(struct leg *leg, const char *cause) RUNS_ON(control_role)
+{
+	if (!leg->reached)
+		leg_fail(leg, cause);
+	else if (leg->takeover.token == NULL) // else the takeover decides, by its own limit
+		leg_recover(leg, "transport_lost", leg->transport_connected && !leg->ice_restarting);
+}
+
 void leg_transport_event(const struct dataplane_event *event)
 {
 	struct leg *leg = leg_of(event->transport);
@@ -190,24 +219,34 @@ void leg_transport_event(const struct dataplane_event *event)
 		return;
 	switch (event->type) {
 	case TRANSPORT_EVENT_STATE:
-		if (event->state == TRANSPORT_CONNECTED) {
+		leg->transport_up = event->state == TRANSPORT_CONNECTED;
+		if (leg->transport_up) {
 			leg->transport_connected = true;
 			leg_check_ready(leg);
 		} else if (event->state == TRANSPORT_FAILED) {
-			if (leg->reached)
-				leg_recover(leg, "transport_lost", false);
-			else
-				leg_fail(leg, event->reason);
+			transport_failed(leg, event->reason);
 		}
 		break;
 	case TRANSPORT_EVENT_DATA_CLOSED:
 		control_timer_start(&leg->closed_timer, CLOSED_WAIT_MS, on_closed_wait, leg);
 		break;
-	case SOURCE_EVENT_FIRST_FRAME:
-		leg_report(leg, LEG_EVENT_FRAME, "", "");
+	case TRANSPORT_EVENT_PROBED:
+		leg->transport_up = true;
+		leg_takeover_probed(leg);
+		leg_check_ready(leg);
 		break;
 	case TRANSPORT_EVENT_DATA_OPEN:
-	case TRANSPORT_EVENT_PROBED:
+		leg->data_open = true;
+		leg_report(leg, LEG_EVENT_DATA, "", "");
+		break;
+	case SOURCE_EVENT_ARRIVED:
+		leg_report(leg, LEG_EVENT_ARRIVED, "", "");
+		break;
+	case SOURCE_EVENT_HEARD:
+		leg_report(leg, LEG_EVENT_HEARD, "", "");
+		break;
+	case SOURCE_EVENT_ALIGNED:
+		leg_report(leg, LEG_EVENT_ALIGNED, "", "");
 		break;
 	}
 }
@@ -224,7 +263,7 @@ struct leg *leg_join(const struct leg_config *config, struct err *err)
 	leg->config = config->config;
 	leg->event = config->event;
 	leg->arg = config->arg;
-	leg->generation = config->generation;
+	leg->generation = leg->voice = config->generation;
 	leg->source = config->source;
 	leg->state = LEG_JOINING;
 	snprintf(leg->user_id, sizeof(leg->user_id), "%s", config->user_id);
@@ -263,6 +302,33 @@ void leg_leave(struct leg *leg, const char *reason)
 	free(leg->token);
 	free(leg->others);
 	free(leg);
+}
+
+// ---- making room for a newer participant
+
+void leg_freeze(struct leg *leg)
+{
+	leg->frozen = true;
+	leg_resume_abandon(leg);
+	if (leg->state != LEG_RECOVERING)
+		return;
+	control_timer_stop(&leg->retry_timer);
+	control_timer_stop(&leg->recover_timer);
+	leg_hang_up(leg);
+}
+
+void leg_thaw(struct leg *leg)
+{
+	leg->frozen = false;
+	if (leg->state != LEG_RECOVERING)
+		return;
+	control_timer_start(&leg->recover_timer, leg->config->limits.recover_limit_ms, on_recover_late, leg);
+	leg_recover(leg, leg->reason, leg->transport_open && leg->transport_connected);
+}
+
+void leg_set_generation(struct leg *leg, uint32_t generation)
+{
+	leg->generation = generation;
 }
 
 enum leg_state leg_state(const struct leg *leg)
@@ -327,7 +393,17 @@ bool leg_track_muted(const struct leg *leg)
 
 transport_id leg_transport(const struct leg *leg)
 {
-	return leg->transport;
+	return leg->transport_open ? leg->transport : 0;
+}
+
+bool leg_data_open(const struct leg *leg)
+{
+	return leg->data_open;
+}
+
+uint32_t leg_voice(const struct leg *leg)
+{
+	return leg->voice;
 }
 
 bool leg_consent_fresh(const struct leg *leg)

@@ -17,11 +17,20 @@ enum leg_state {
 };
 
 enum leg_event_type {
+	LEG_EVENT_MEDIA,  // a transport was opened: leg_transport is another one from now on
+	LEG_EVENT_JOINED, // the server has taken the participant in, and thrown out who had its identity before
 	LEG_EVENT_READY,  // signalling joined, DTLS up, target subscribed or absent: once
 	LEG_EVENT_FAILED, // the join failed: cause; the leg is ended
 	LEG_EVENT_LOST,   // ended after READY for good: reason
 	LEG_EVENT_STATE,  // CONNECTED <-> RECOVERING: reason
-	LEG_EVENT_FRAME,  // the first audio packet of this leg reached the source
+	LEG_EVENT_MUTED,  // leg_track_muted has changed
+	LEG_EVENT_DATA,   // both data channels are usable
+	LEG_EVENT_ARRIVED, // the first audio of a transport of this leg arrived, heard or not
+	LEG_EVENT_HEARD,   // see dataplane_source_progress
+	LEG_EVENT_ALIGNED,
+	LEG_EVENT_RESUMED,       // leg_resume: signalling is taken over, the media path lives
+	LEG_EVENT_REFUSED,       // leg_resume: the server knows the participant no more, or its media path is dead: cause
+	LEG_EVENT_RESUME_FAILED, // leg_resume: no server, bad token ...: cause; the leg is as it was
 };
 
 // Reasons are the words of GetStatus: "", "left", "replaced", "duplicate_identity", "participant_removed", "room_deleted",
@@ -43,6 +52,26 @@ struct leg *leg_join(const struct leg_config *config, struct err *err) RUNS_ON(c
 // Says leave to the server (politely, bounded), closes the transport, then frees itself. No event is delivered after this
 // call returns. reason is for the log.
 void leg_leave(struct leg *leg, const char *reason) RUNS_ON(control_role); // takes NULL
+// No event from now on; leg_leave follows.
+void leg_silence(struct leg *leg) RUNS_ON(control_role);
+
+// ---- a JoinRoom to the place where the leg is
+
+// Whether there is a participant and a media path to take over.
+bool leg_resumable(const struct leg *leg);
+// Takes over the participant with a new signalling connection; ends with one of the three events, never before it returns.
+// Negative: nothing was begun.
+int leg_resume(struct leg *leg, const char *token, struct err *err) RUNS_ON(control_role);
+void leg_resume_abandon(struct leg *leg) RUNS_ON(control_role); // no event follows; takes a leg that resumes nothing
+// The server has accepted the resume: there is no way back, whoever asked for it.
+bool leg_resume_accepted(const struct leg *leg);
+// Another target from now on; data packets of it are stamped with the generation. Its track is subscribed if it is there.
+void leg_retarget(struct leg *leg, const char *target_identity, uint32_t generation) RUNS_ON(control_role);
+void leg_set_generation(struct leg *leg, uint32_t generation) RUNS_ON(control_role);
+// A newer participant of the same identity is about to take its place: whatever ends now is LOST at once, nothing is
+// regained. thaw: it did not come to that.
+void leg_freeze(struct leg *leg) RUNS_ON(control_role);
+void leg_thaw(struct leg *leg) RUNS_ON(control_role);
 
 enum leg_state leg_state(const struct leg *leg);
 uint32_t leg_generation(const struct leg *leg);
@@ -56,7 +85,9 @@ unsigned leg_participant_count(const struct leg *leg); // with ourselves
 bool leg_target_present(const struct leg *leg);
 bool leg_track_subscribed(const struct leg *leg);
 bool leg_track_muted(const struct leg *leg);
-transport_id leg_transport(const struct leg *leg);
+transport_id leg_transport(const struct leg *leg); // 0: none
+bool leg_data_open(const struct leg *leg);
+uint32_t leg_voice(const struct leg *leg);         // generation in which the target was chosen
 bool leg_consent_fresh(const struct leg *leg); // answered within 5 s: GetStatus.connected
 
 // What the dataplane reports of a transport; of one that no leg has any more it is ignored.

@@ -26,7 +26,7 @@ int leg_media_open(struct leg *leg, struct err *err)
 	if (ret < 0)
 		return ret;
 	leg->transport_open = true;
-	leg->transport_connected = false;
+	leg->transport_connected = leg->transport_up = leg->ice_restarting = leg->data_open = false;
 	leg->audio_count = SPARE_AUDIO_SECTIONS;
 	leg->offer_id = leg->offer_outstanding = 0;
 	leg->offer_wanted = false;
@@ -44,7 +44,7 @@ void leg_media_close(struct leg *leg)
 	control_timer_stop(&leg->closed_timer);
 	if (leg->transport_open)
 		leg_ops.transport_close(leg->transport);
-	leg->transport_open = leg->transport_connected = false;
+	leg->transport_open = leg->transport_connected = leg->transport_up = leg->data_open = false;
 	leg->track_sid[0] = '\0';
 	leg->ssrc = 0;
 	leg_index(leg);
@@ -68,6 +68,18 @@ void leg_offer(struct leg *leg)
 	leg->offer_wanted = false;
 	leg->offer_outstanding = ++leg->offer_id;
 	leg_send(leg, livekit_offer(text, leg->offer_id));
+}
+
+void leg_restart_ice(struct leg *leg)
+{
+	struct err err = {""};
+	if (leg_ops.transport_restart(leg->transport, &leg->local, &err) < 0) {
+		leg_recover(leg, "transport_lost", false);
+		return;
+	}
+	leg->ice_restarting = true;
+	leg->offer_outstanding = 0; // an older offer's credentials are no longer ours
+	leg_offer(leg);
 }
 
 void leg_first_offer(struct leg *leg)
@@ -157,22 +169,26 @@ void leg_candidate(struct leg *leg, const char *json)
 
 // ---- the target
 
-void leg_target_seen(struct leg *leg, const Livekit__ParticipantInfo *target)
+static void muted_is(struct leg *leg, bool muted) RUNS_ON(control_role)
 {
-	const Livekit__TrackInfo *track = livekit_pick_track(target, leg->track_sid);
+	if (muted == leg->track_muted)
+		return;
+	leg->track_muted = muted;
+	leg_report(leg, LEG_EVENT_MUTED, "", "");
+}
+
+void leg_target_seen(struct leg *leg, const struct leg_participant *target)
+{
 	leg->target_present = true;
-	if (track == NULL) {
+	if (target->track_sid[0] == '\0') {
 		leg->track_sid[0] = '\0'; // its section is unmapped by the answer to the server's next requirement
 		leg_check_ready(leg);
 		return;
 	}
-	if (track->muted != leg->track_muted) {
-		leg->track_muted = track->muted;
-		leg_ops.source_set_muted(leg->source, track->muted);
-	}
-	if (strcmp(track->sid, leg->track_sid) == 0)
+	muted_is(leg, target->muted);
+	if (strcmp(target->track_sid, leg->track_sid) == 0)
 		return;
-	snprintf(leg->track_sid, sizeof(leg->track_sid), "%s", track->sid);
+	snprintf(leg->track_sid, sizeof(leg->track_sid), "%s", target->track_sid);
 	leg_send(leg, livekit_subscription(leg->track_sid, true));
 	if (leg->offer_id == 0)
 		control_timer_start(&leg->permission_timer, PERMISSION_WAIT_MS, on_permission_late, leg);
@@ -182,9 +198,26 @@ void leg_target_gone(struct leg *leg)
 {
 	leg->target_present = false;
 	leg->track_sid[0] = '\0';
-	if (leg->track_muted) {
-		leg->track_muted = false;
-		leg_ops.source_set_muted(leg->source, false);
-	}
+	muted_is(leg, false);
 	leg_check_ready(leg);
+}
+
+void leg_retarget(struct leg *leg, const char *target_identity, uint32_t generation)
+{
+	if (strcmp(leg->target, target_identity) == 0)
+		return;
+	if (leg->track_sid[0] != '\0')
+		leg_send(leg, livekit_subscription(leg->track_sid, false));
+	if (leg->ssrc != 0)
+		leg_ops.transport_unmap(leg->transport, leg->ssrc);
+	leg->ssrc = 0;
+	leg->track_sid[0] = '\0';
+	leg->target_present = false;
+	leg->voice = generation;
+	snprintf(leg->target, sizeof(leg->target), "%s", target_identity);
+	leg_ops.transport_set_target(leg->transport, leg->target, generation);
+	muted_is(leg, false);
+	const struct leg_participant *target = leg_target_participant(leg);
+	if (target != NULL)
+		leg_target_seen(leg, target);
 }

@@ -47,8 +47,14 @@ void leg_hang_up(struct leg *leg)
 	control_timer_stop(&leg->ping_timer);
 	control_timer_stop(&leg->silence_timer);
 	control_timer_stop(&leg->limit_timer);
-	if (leg->ws != NULL)
+	if (leg->ws != NULL && !leg->joined && !leg->resuming) {
+		// The server may be letting us in at this moment: nobody shall stay there on our behalf.
+		struct livekit_request leave = livekit_leave();
+		leg_ops.ws_abandon(leg->ws, leave.data, leave.data != NULL ? leave.bytes : 0);
+		livekit_request_free(&leave);
+	} else if (leg->ws != NULL) {
 		leg_ops.ws_close(leg->ws);
+	}
 	leg->ws = NULL;
 	leg->joined = false;
 }
@@ -63,35 +69,49 @@ static struct leg_participant *other_find(struct leg *leg, const char *sid)
 	return NULL;
 }
 
-static void other_set(struct leg *leg, const Livekit__ParticipantInfo *info, bool here)
+static struct leg_participant *other_add(struct leg *leg)
+{
+	if (leg->others_count == leg->others_room) {
+		unsigned room = leg->others_room ? leg->others_room * 2 : 8;
+		struct leg_participant *others = realloc(leg->others, room * sizeof(*others));
+		if (others == NULL)
+			return NULL;
+		leg->others = others;
+		leg->others_room = room;
+	}
+	struct leg_participant *other = &leg->others[leg->others_count++];
+	*other = (struct leg_participant){0};
+	return other;
+}
+
+// NULL when it is not, or no longer, in the room.
+static struct leg_participant *other_set(struct leg *leg, const Livekit__ParticipantInfo *info, bool here)
 {
 	struct leg_participant *other = other_find(leg, info->sid);
 	if (!here) {
 		if (other != NULL)
 			*other = leg->others[--leg->others_count];
-		return;
+		return NULL;
 	}
-	if (other != NULL)
-		return;
-	if (leg->others_count == leg->others_room) {
-		unsigned room = leg->others_room ? leg->others_room * 2 : 8;
-		struct leg_participant *others = realloc(leg->others, room * sizeof(*others));
-		if (others == NULL)
-			return; // the count is for show
-		leg->others = others;
-		leg->others_room = room;
-	}
-	other = &leg->others[leg->others_count++];
+	if (other == NULL)
+		other = other_add(leg);
+	if (other == NULL)
+		return NULL;
+	const Livekit__TrackInfo *track = livekit_pick_track(info, other->track_sid);
 	snprintf(other->sid, sizeof(other->sid), "%s", info->sid);
 	snprintf(other->identity, sizeof(other->identity), "%s", info->identity);
+	snprintf(other->track_sid, sizeof(other->track_sid), "%s", track != NULL ? track->sid : "");
+	other->muted = track != NULL && track->muted;
+	return other;
 }
 
-static bool target_is_here(const struct leg *leg)
+const struct leg_participant *leg_target_participant(const struct leg *leg)
 {
-	for (unsigned i = 0; i < leg->others_count; i++)
-		if (strcmp(leg->others[i].identity, leg->target) == 0)
-			return true;
-	return false;
+	// The newest of them: a phone that came back has another sid for a moment.
+	for (unsigned i = leg->others_count; i-- > 0;)
+		if (leg->target[0] != '\0' && strcmp(leg->others[i].identity, leg->target) == 0)
+			return &leg->others[i];
+	return NULL;
 }
 
 static void participant_seen(struct leg *leg, const Livekit__ParticipantInfo *info) RUNS_ON(control_role)
@@ -100,13 +120,13 @@ static void participant_seen(struct leg *leg, const Livekit__ParticipantInfo *in
 		return;
 	bool here = info->state != LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED;
 	bool target = leg->target[0] != '\0' && strcmp(info->identity, leg->target) == 0;
-	other_set(leg, info, here);
+	const struct leg_participant *other = other_set(leg, info, here);
 	if (!target)
 		return;
 	// A phone that came back has another sid: the departure of its older self does not count then.
-	if (here)
-		leg_target_seen(leg, info);
-	else if (!target_is_here(leg))
+	if (other != NULL)
+		leg_target_seen(leg, other);
+	else if (!here && leg_target_participant(leg) == NULL)
 		leg_target_gone(leg);
 }
 
@@ -142,22 +162,35 @@ static void on_join(struct leg *leg, const Livekit__JoinResponse *join) RUNS_ON(
 		leg_fail(leg, err.text);
 		return;
 	}
+	leg_report(leg, LEG_EVENT_MEDIA, "", "");
+	leg_report(leg, LEG_EVENT_JOINED, "", "");
+	if (leg->state == LEG_ENDED)
+		return;
 	participants_seen(leg, join->n_other_participants, join->other_participants);
 	if (leg->track_sid[0] == '\0')
 		leg_first_offer(leg);
 }
 
-static void on_reconnect(struct leg *leg) RUNS_ON(control_role)
+void leg_signal_regained(struct leg *leg)
 {
 	leg->joined = true;
 	leg->resuming = false;
 	control_timer_stop(&leg->limit_timer);
+	control_timer_stop(&leg->retry_timer);
 	control_timer_start(&leg->ping_timer, leg->ping_interval_ms, on_ping, leg);
+	control_timer_start(&leg->silence_timer, leg->ping_timeout_ms, on_silence, leg);
 	if (leg->offer_outstanding != 0 || leg->offer_wanted) { // its answer may have gone down with the old connection
 		leg->offer_outstanding = 0;
 		leg_offer(leg);
 	}
 	leg_check_ready(leg);
+}
+
+static void on_reconnect(struct leg *leg) RUNS_ON(control_role)
+{
+	leg_signal_regained(leg);
+	if (leg->state == LEG_RECOVERING && leg->transport_open && !leg->transport_up)
+		leg_restart_ice(leg); // else the server would keep a participant whose media path is dead
 }
 
 static void on_leave(struct leg *leg, const Livekit__LeaveRequest *leave) RUNS_ON(control_role)
@@ -185,9 +218,12 @@ static void on_leave(struct leg *leg, const Livekit__LeaveRequest *leave) RUNS_O
 		leg_fail(leg, cause);
 		return;
 	}
-	if (kind == LIVEKIT_LEAVE_SHUTDOWN)
+	if (kind == LIVEKIT_LEAVE_SHUTDOWN) {
 		leg_recover(leg, "server_shutdown", false);
-	else
+	} else if (kind == LIVEKIT_LEAVE_RESUME && leg->transport_connected) {
+		leg->transport_up = false; // whatever our own checks say: the server has given the path up and wants another
+		leg_recover(leg, "transport_lost", true);
+	} else
 		leg_recover(leg, refused_resume && leg->reason[0] ? leg->reason : "transport_lost", false);
 }
 
@@ -196,7 +232,7 @@ static void on_update(struct leg *leg, const Livekit__ParticipantUpdate *update)
 	participants_seen(leg, update->n_participants, update->participants);
 }
 
-static void on_token(struct leg *leg, const char *text)
+void leg_token_set(struct leg *leg, const char *text)
 {
 	char *copy = strdup(text);
 	if (copy == NULL)
@@ -209,7 +245,7 @@ static void on_token(struct leg *leg, const char *text)
 static void on_moved(struct leg *leg, const Livekit__RoomMovedResponse *moved) RUNS_ON(control_role)
 {
 	if (moved->token[0] != '\0')
-		on_token(leg, moved->token);
+		leg_token_set(leg, moved->token);
 	if (moved->participant != NULL)
 		snprintf(leg->sid, sizeof(leg->sid), "%s", moved->participant->sid);
 	leg->others_count = 0;
@@ -252,7 +288,7 @@ static void on_message(struct leg *leg, const Livekit__SignalResponse *message) 
 		leg_sections_required(leg, message->media_sections_requirement->num_audios);
 		break;
 	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REFRESH_TOKEN:
-		on_token(leg, message->refresh_token);
+		leg_token_set(leg, message->refresh_token);
 		break;
 	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE:
 		on_leave(leg, message->leave);
@@ -292,10 +328,29 @@ static void refused(struct leg *leg, const struct ws_event *event) RUNS_ON(contr
 	leg_recover(leg, leg->reason[0] ? leg->reason : "signal_lost", true);
 }
 
+// The connection of a resume that a JoinRoom asked for, until the server accepts it.
+static void on_takeover_ws(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role)
+{
+	if (event->type == WS_OPEN)
+		return;
+	if (event->type != WS_MESSAGE) {
+		leg_takeover_lost(leg, event);
+		return;
+	}
+	Livekit__SignalResponse *message = livekit_decode(event->data, event->bytes);
+	if (message != NULL)
+		leg_takeover_message(leg, message);
+	livekit_free(message);
+}
+
 static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 {
 	ENTERS(control_role);
 	struct leg *leg = arg;
+	if (ws == leg->takeover.ws) {
+		on_takeover_ws(leg, event);
+		return;
+	}
 	if (ws != leg->ws)
 		return;
 	switch (event->type) {
@@ -338,11 +393,10 @@ static void on_signal_late(void *arg)
 		leg_fail(leg, "the server did not answer the join in time");
 }
 
-void leg_dial(struct leg *leg)
+struct ws *leg_connect(struct leg *leg, const char *resume_sid, const char *token, struct err *err)
 {
 	char path[LIVEKIT_PATH_MAX], url[LIVEKIT_PATH_MAX + URL_TEXT_MAX], validate[LIVEKIT_PATH_MAX + URL_TEXT_MAX];
-	struct err err = {""};
-	struct livekit_join join = {.legacy = leg->legacy, .resume_sid = leg->resuming ? leg->sid : NULL};
+	struct livekit_join join = {.legacy = leg->legacy, .resume_sid = resume_sid};
 	int ret = livekit_join_path(&join, path, sizeof(path));
 	if (ret >= 0)
 		ret = url_format(&leg->url, false, path, url, sizeof(url));
@@ -351,22 +405,32 @@ void leg_dial(struct leg *leg)
 		ret = livekit_join_path(&join, path, sizeof(path));
 	if (ret >= 0)
 		ret = url_format(&leg->url, true, path, validate, sizeof(validate));
+	if (ret < 0) {
+		err_set(err, ENAMETOOLONG, "the URL is too long");
+		return NULL;
+	}
 	struct ws_config config = {
 		.url = url,
-		.bearer = leg->token,
+		.bearer = token,
 		.ca_file = leg->config->livekit.ca_file,
 		.connect_limit_ms = leg->config->limits.signal_ms,
 		.validate_url = validate,
 		.event = on_ws,
 		.arg = leg,
 	};
+	return leg_ops.ws_connect(&config, err);
+}
+
+void leg_dial(struct leg *leg)
+{
+	struct err err = {""};
 	leg->joined = false;
-	leg->ws = ret >= 0 ? leg_ops.ws_connect(&config, &err) : NULL;
+	leg->ws = leg_connect(leg, leg->resuming ? leg->sid : NULL, leg->token, &err);
 	if (leg->ws == NULL) {
 		if (leg->reached)
 			leg_recover(leg, leg->reason[0] ? leg->reason : "signal_lost", true);
 		else
-			leg_fail(leg, err.text[0] ? err.text : "the URL is too long");
+			leg_fail(leg, err.text);
 		return;
 	}
 	control_timer_start(&leg->limit_timer, leg->config->limits.signal_ms + 500, on_signal_late, leg);

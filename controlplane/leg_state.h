@@ -18,6 +18,18 @@
 // A participant of the room other than ourselves.
 struct leg_participant {
 	char sid[LEG_SID_MAX], identity[TOKEN_NAME_MAX];
+	char track_sid[LEG_SID_MAX]; // of the audio track to listen to, "": none
+	bool muted;
+};
+
+// A resume that a JoinRoom asked for, in progress while token is not NULL (leg_resume.c).
+struct leg_takeover {
+	struct ws *ws; // until the server accepts; then it is the leg's
+	char *token;
+	bool accepted;    // by the server
+	bool alive, dead; // the transport answered, or did not in time
+	bool restarted;   // ICE
+	struct control_timer limit_timer, probe_timer;
 };
 
 // What legs ask of WebSockets and transports; tests put their own in.
@@ -25,14 +37,17 @@ struct leg_ops {
 	struct ws *(*ws_connect)(const struct ws_config *config, struct err *err);
 	int (*ws_send)(struct ws *ws, const void *data, size_t bytes);
 	void (*ws_close)(struct ws *ws);
+	void (*ws_abandon)(struct ws *ws, const void *farewell, size_t bytes);
 	int (*transport_open)(const struct transport_config *config, transport_id *ret_id, struct transport_local *ret_local,
 		struct err *err);
 	int (*transport_set_remote)(transport_id id, const struct transport_remote *remote, struct err *err);
 	int (*transport_add_candidate)(transport_id id, struct endpoint remote, uint32_t priority);
 	int (*transport_map)(transport_id id, uint32_t ssrc, uint8_t pt_opus, uint8_t pt_red);
 	int (*transport_unmap)(transport_id id, uint32_t ssrc);
+	int (*transport_set_target)(transport_id id, const char *data_identity, uint32_t voice);
+	int (*transport_probe)(transport_id id);
+	int (*transport_restart)(transport_id id, struct transport_local *ret_local, struct err *err);
 	void (*transport_close)(transport_id id);
-	void (*source_set_muted)(struct source *source, bool muted);
 };
 extern struct leg_ops leg_ops;
 
@@ -41,7 +56,7 @@ struct leg {
 	const struct config *config;
 	leg_event_fn *event;
 	void *arg;
-	uint32_t generation;
+	uint32_t generation, voice;
 	struct source *source;
 	char user_id[257], target[TOKEN_NAME_MAX], url_text[URL_TEXT_MAX];
 	struct url url;
@@ -51,6 +66,8 @@ struct leg {
 	enum leg_state state;
 	bool ready;          // READY was reported
 	bool reached;        // a first join succeeded: later failures are losses
+	bool frozen;         // somebody newer takes its place
+	struct leg_takeover takeover;
 	char reason[32];     // why it recovers
 
 	// signalling
@@ -66,7 +83,9 @@ struct leg {
 	// media
 	transport_id transport;
 	struct transport_local local;
-	bool transport_open, transport_connected;
+	bool transport_open, transport_connected; // connected: DTLS has been established
+	bool transport_up;    // consent is fresh
+	bool ice_restarting, data_open;
 	uint64_t session_id;
 	uint32_t offer_id, offer_outstanding; // 0: none
 	unsigned audio_count;
@@ -89,19 +108,32 @@ void leg_check_ready(struct leg *leg) RUNS_ON(control_role);
 void leg_dial_later(struct leg *leg) RUNS_ON(control_role);
 void leg_index(struct leg *leg) RUNS_ON(control_role); // under its transport
 
+// ---- leg_resume.c
+void leg_takeover_probed(struct leg *leg) RUNS_ON(control_role);
+void leg_takeover_accepted(struct leg *leg) RUNS_ON(control_role);
+void leg_takeover_message(struct leg *leg, const Livekit__SignalResponse *message) RUNS_ON(control_role);
+void leg_takeover_lost(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role);
+
 // ---- leg_signal.c
 void leg_dial(struct leg *leg) RUNS_ON(control_role);
+// A signalling connection with that token; resume_sid: of the participant to take over, NULL: a new join.
+struct ws *leg_connect(struct leg *leg, const char *resume_sid, const char *token, struct err *err) RUNS_ON(control_role);
+// The server has given us the participant again.
+void leg_signal_regained(struct leg *leg) RUNS_ON(control_role);
+void leg_token_set(struct leg *leg, const char *token);
+const struct leg_participant *leg_target_participant(const struct leg *leg);
 void leg_hang_up(struct leg *leg) RUNS_ON(control_role);
 int leg_send(struct leg *leg, struct livekit_request request) RUNS_ON(control_role); // frees the request
 
 // ---- leg_media.c
 int leg_media_open(struct leg *leg, struct err *err) RUNS_ON(control_role);
 void leg_media_close(struct leg *leg) RUNS_ON(control_role);
+void leg_restart_ice(struct leg *leg) RUNS_ON(control_role); // an offer with new credentials
 void leg_offer(struct leg *leg) RUNS_ON(control_role); // now, or when the one outstanding is answered
 void leg_answer(struct leg *leg, const Livekit__SessionDescription *answer) RUNS_ON(control_role);
 void leg_candidate(struct leg *leg, const char *json) RUNS_ON(control_role);
 void leg_sections_required(struct leg *leg, unsigned audios) RUNS_ON(control_role);
-void leg_target_seen(struct leg *leg, const Livekit__ParticipantInfo *target) RUNS_ON(control_role);
+void leg_target_seen(struct leg *leg, const struct leg_participant *target) RUNS_ON(control_role);
 void leg_target_gone(struct leg *leg) RUNS_ON(control_role);
 void leg_permission(struct leg *leg, const Livekit__SubscriptionPermissionUpdate *update) RUNS_ON(control_role);
 void leg_first_offer(struct leg *leg) RUNS_ON(control_role);

@@ -4,8 +4,9 @@
 //
 // Runs on: control.
 
-#include "controlplane/slot_state.h"
+#include "controlplane/slot_machine.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 
 #include "controlplane/log.h"
@@ -18,14 +19,28 @@ struct slots slots;
 struct slot_ops slot_ops = {
 	.leg_join = leg_join,
 	.leg_leave = leg_leave,
+	.leg_silence = leg_silence,
 	.leg_state = leg_state,
 	.leg_participant_count = leg_participant_count,
 	.leg_track_subscribed = leg_track_subscribed,
 	.leg_track_muted = leg_track_muted,
+	.leg_data_open = leg_data_open,
+	.leg_transport = leg_transport,
+	.leg_voice = leg_voice,
+	.leg_resumable = leg_resumable,
+	.leg_resume = leg_resume,
+	.leg_resume_abandon = leg_resume_abandon,
+	.leg_resume_accepted = leg_resume_accepted,
+	.leg_retarget = leg_retarget,
+	.leg_set_generation = leg_set_generation,
+	.leg_freeze = leg_freeze,
+	.leg_thaw = leg_thaw,
 	.source_create = dataplane_source_create,
 	.source_destroy = dataplane_source_destroy,
-	.source_activate = dataplane_source_activate,
-	.source_fence = dataplane_source_fence,
+	.source_hear = dataplane_source_hear,
+	.source_progress = dataplane_source_progress,
+	.source_set_muted = dataplane_source_set_muted,
+	.source_stats = dataplane_source_stats,
 };
 
 static struct slot **bucket_of(const char *user_id)
@@ -82,10 +97,17 @@ struct slot *slot_make(const char *user_id, struct err *err)
 
 void slot_free(struct slot *slot)
 {
-	control_timer_stop(&slot->join_timer);
-	control_timer_stop(&slot->frame_timer);
-	control_timer_stop(&slot->grace_timer);
-	control_timer_stop(&slot->linger_timer);
+	slot_swap_settle(slot);
+	if (slot->old != NULL)
+		slot_leg_leave_later(slot->old, "replaced");
+	struct control_timer *timers[] = {&slot->join_timer, &slot->frame_timer, &slot->grace_timer, &slot->linger_timer,
+		&slot->old_timer, &slot->settle_timer, &slot->hear_timer};
+	for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
+		control_timer_stop(timers[i]);
+	if (slot->pending_token != NULL)
+		OPENSSL_cleanse(slot->pending_token, strlen(slot->pending_token));
+	free(slot->pending_token);
+	free(slot->pending_url);
 	slot_stream_finish(slot, SLOT_STREAM_OK, "left");
 	struct slot **link = bucket_of(slot->user_id);
 	while (*link != slot)
@@ -101,12 +123,12 @@ void slot_free(struct slot *slot)
 static void on_linger_over(void *arg)
 {
 	ENTERS(control_role);
-	slot_free(arg);
+	slot_fire(arg, SLOT_LINGER_OVER, NULL);
 }
 
 void slot_settle(struct slot *slot)
 {
-	bool idle = slot->leg == NULL && slot->pending == NULL && slot->stream == NULL;
+	bool idle = slot_phase(slot) == SLOT_IDLE && slot->stream == NULL;
 	if (!idle)
 		control_timer_stop(&slot->linger_timer);
 	else if (!control_timer_armed(&slot->linger_timer))
@@ -121,43 +143,54 @@ void slot_disconnected(struct slot *slot, const char *reason)
 
 // ---- LeaveRoom
 
-static void leave_now(struct slot *slot) RUNS_ON(control_role)
-{
-	slot_ops.source_activate(slot->source, UINT32_MAX); // nothing more is heard
-	if (slot->leg != NULL)
-		slot_ops.leg_leave(slot->leg, "left");
-	slot->leg = NULL;
-	slot_free(slot);
-}
-
 static void on_grace_over(void *arg)
 {
 	ENTERS(control_role);
-	leave_now(arg);
+	slot_fire(arg, SLOT_GRACE_OVER, NULL);
+}
+
+void slot_grace_begin(struct slot *slot)
+{
+	slot->grace = true;
+	control_timer_start(&slot->grace_timer, slots.config->limits.leave_grace_ms, on_grace_over, slot);
 }
 
 bool slot_leave(const char *user_id, const char *reason)
 {
 	struct slot *slot = slot_find(user_id);
-	if (slot == NULL || (slot->grace && slot->pending == NULL))
+	if (slot == NULL || slot_phase(slot) == SLOT_GRACE)
 		return false;
-	slots.totals.leaves++;
-	log_line(LOG_INFO, "Leaving room", S("userId", user_id), S("roomName", slot->place.room), S("reason", reason));
-	slot_pending_drop(slot, "left");
-	slot_stream_finish(slot, SLOT_STREAM_OK, "left");
-	slot_disconnected(slot, "left");
-	if (slot->leg == NULL) {
-		slot_free(slot);
-		return true;
-	}
-	slot_leave_again(slot);
+	slot_fire(slot, SLOT_LEAVE, &(struct slot_cause){.reason = reason});
 	return true;
 }
 
-void slot_leave_again(struct slot *slot)
+// ---- legs that leave from inside their own callbacks
+
+struct later {
+	struct leg *leg;
+	char reason[32];
+};
+
+static void leave_later(void *arg)
 {
-	slot->grace = true;
-	control_timer_start(&slot->grace_timer, slots.config->limits.leave_grace_ms, on_grace_over, slot);
+	ENTERS(control_role);
+	struct later *later = arg;
+	slot_ops.leg_leave(later->leg, later->reason);
+	free(later);
+}
+
+void slot_leg_leave_later(struct leg *leg, const char *reason)
+{
+	struct later *later = malloc(sizeof(*later));
+	slot_ops.leg_silence(leg); // the slot may be gone before the leg is
+	if (later == NULL) {
+		slot_ops.leg_leave(leg, reason);
+		return;
+	}
+	later->leg = leg;
+	snprintf(later->reason, sizeof(later->reason), "%s", reason);
+	if (control_post(leave_later, later) < 0)
+		leave_later(later);
 }
 
 // ---- the end
@@ -184,13 +217,7 @@ static void each(void (*fn)(struct slot *slot)) RUNS_ON(control_role)
 static void drain_legs(struct slot *slot)
 {
 	ENTERS(control_role);
-	slot_pending_drop(slot, "shutting down");
-	control_timer_stop(&slot->grace_timer);
-	if (slot->leg != NULL) {
-		slot_ops.leg_leave(slot->leg, "shutdown");
-		slot->leg = NULL;
-		slot_disconnected(slot, "server_shutdown");
-	}
+	slot_fire(slot, SLOT_SHUTDOWN, NULL);
 }
 
 static void drain_stream(struct slot *slot)

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: ISC
 //
-// slot_join.c - JoinRoom: shared, superseded, swapped, failed, cancelled; and what legs report.
+// slot_join.c - JoinRoom at the door: arguments, places, callers and their answers; and what legs report, as events of the slot.
 //
-// Runs on: control. A new leg is built beside the old one and takes its place when it is ready; until then the old one is
-// heard. A join that fails leaves the old leg as it was. LiveKit itself removes the old participant when the new one has the
-// same identity: that loss is not reported, the join is the answer to it.
+// Runs on: control. What follows from an event is slot_machine.c's.
 
-#include "controlplane/slot_state.h"
+#include "controlplane/slot_machine.h"
 
 #include <stdlib.h>
 
 #include "controlplane/log.h"
 
+bool place_same_room(const struct place *a, const struct place *b)
+{
+	return strcmp(a->url, b->url) == 0 && strcmp(a->room, b->room) == 0;
+}
+
 bool place_equal(const struct place *a, const struct place *b)
 {
-	return strcmp(a->url, b->url) == 0 && strcmp(a->room, b->room) == 0 && strcmp(a->identity, b->identity) == 0 &&
-	       strcmp(a->target, b->target) == 0;
+	return place_same_room(a, b) && strcmp(a->identity, b->identity) == 0 && strcmp(a->target, b->target) == 0;
 }
 
 static int place_read(const struct slot_join *join, struct place *ret_place, struct err *err)
@@ -71,7 +73,7 @@ static struct slot_join *callers_take(struct slot *slot)
 	return callers;
 }
 
-static void answer_all(struct slot *slot, const char *error) RUNS_ON(control_role)
+void slot_answer_all(struct slot *slot, const char *error)
 {
 	for (struct slot_join *join = callers_take(slot), *next; join != NULL; join = next) {
 		next = join->next;
@@ -80,104 +82,6 @@ static void answer_all(struct slot *slot, const char *error) RUNS_ON(control_rol
 		else
 			answer_success(slot, join);
 	}
-}
-
-void slot_pending_drop(struct slot *slot, const char *answer)
-{
-	struct leg *pending = slot->pending;
-	slot->pending = NULL;
-	slot->pending_ready = slot->pending_frame = false;
-	control_timer_stop(&slot->join_timer);
-	control_timer_stop(&slot->frame_timer);
-	if (pending != NULL) {
-		if (slot->leg != NULL)
-			slot_ops.source_activate(slot->source, slot->leg_generation);
-		slot_leg_leave_later(pending, "join given up");
-	}
-	if (answer != NULL)
-		answer_all(slot, answer);
-}
-
-// ---- legs that leave from inside their own callbacks
-
-struct later {
-	struct leg *leg;
-	char reason[32];
-};
-
-static void leave_later(void *arg)
-{
-	ENTERS(control_role);
-	struct later *later = arg;
-	slot_ops.leg_leave(later->leg, later->reason);
-	free(later);
-}
-
-void slot_leg_leave_later(struct leg *leg, const char *reason)
-{
-	struct later *later = malloc(sizeof(*later));
-	if (later == NULL) {
-		slot_ops.leg_leave(leg, reason);
-		return;
-	}
-	later->leg = leg;
-	snprintf(later->reason, sizeof(later->reason), "%s", reason);
-	if (control_post(leave_later, later) < 0)
-		leave_later(later);
-}
-
-// ---- the swap
-
-// The pending leg becomes the one that is heard; the callers get their answer.
-static void swap(struct slot *slot) RUNS_ON(control_role)
-{
-	struct leg *old = slot->leg;
-	bool other_voice = old != NULL && !place_equal(&slot->place, &slot->pending_place);
-	control_timer_stop(&slot->join_timer);
-	control_timer_stop(&slot->frame_timer);
-	control_timer_stop(&slot->grace_timer);
-	slot->grace = false;
-	slot->leg = slot->pending;
-	slot->leg_generation = slot->pending_generation;
-	slot->place = slot->pending_place;
-	slot->pending = NULL;
-	slot->pending_ready = slot->pending_frame = false;
-	slot->since_ms = clock_wall_us() / 1000;
-	if (slot->swaps++ > 0 || old != NULL)
-		slots.totals.swaps++;
-	if (other_voice)
-		slot_ops.source_fence(slot->source);
-	slot_ops.source_activate(slot->source, slot->leg_generation);
-	if (old != NULL) {
-		slot_stream_finish(slot, SLOT_STREAM_OK, "replaced");
-		slot_leg_leave_later(old, "replaced");
-	}
-	answer_all(slot, NULL);
-	slot_settle(slot);
-}
-
-static void on_frame_late(void *arg)
-{
-	ENTERS(control_role);
-	swap(arg); // a silent phone never holds up the answer
-}
-
-static void pending_failed(struct slot *slot, const char *cause) RUNS_ON(control_role)
-{
-	char error[512];
-	snprintf(error, sizeof(error), "failed to connect to room: %s", cause);
-	if (slot->leg == NULL)
-		slot_disconnected(slot, "join_failed");
-	slot_pending_drop(slot, error);
-	if (slot->grace)
-		slot_leave_again(slot);
-	slot_settle(slot);
-}
-
-static void on_join_late(void *arg)
-{
-	ENTERS(control_role);
-	pending_failed(arg, "the join took longer than its limit");
 }
 
 // ---- JoinRoom
@@ -197,38 +101,33 @@ static const char *argument_missing(const struct slot_join *join)
 	return NULL;
 }
 
-static void begin(struct slot *slot, struct slot_join *join, const struct place *place) RUNS_ON(control_role)
-{
-	struct err err = {""};
-	struct leg_config config = {
-		.config = slots.config,
-		.url = join->livekit_url,
-		.token = join->token,
-		.target_identity = join->target_identity,
-		.user_id = slot->user_id,
-		.generation = ++slot->generation,
-		.source = slot->source,
-		.event = slot_leg_event,
-		.arg = slot,
-	};
-	slot->pending_place = *place;
-	slot->pending_generation = config.generation;
-	slot->pending = slot_ops.leg_join(&config, &err);
-	if (slot->pending == NULL) {
-		pending_failed(slot, err.text);
-		return;
-	}
-	// With nobody else to hear, the new leg is heard from its first packet.
-	if (slot->leg == NULL)
-		slot_ops.source_activate(slot->source, slot->pending_generation);
-	control_timer_start(&slot->join_timer, slots.config->limits.join_ms, on_join_late, slot);
-}
-
-static void caller_add(struct slot *slot, struct slot_join *join)
+void slot_caller_add(struct slot *slot, struct slot_join *join)
 {
 	join->slot = slot;
 	join->next = slot->callers;
 	slot->callers = join;
+}
+
+// A JoinRoom that shares the leg being built has an account of its own, without figures.
+static void account_shared(struct slot *slot, const struct slot_join *join) RUNS_ON(control_role)
+{
+	struct swap_record record = {.result = SWAP_SHARED, .from_generation = slot->leg_generation,
+		.generation = slot->pending_generation, .at_ms = clock_wall_us() / 1000};
+	snprintf(record.user_id, sizeof(record.user_id), "%s", slot->user_id);
+	snprintf(record.room, sizeof(record.room), "%s", slot->pending_place.room);
+	snprintf(record.reason, sizeof(record.reason), "new_join_request");
+	if (slot->leg != NULL)
+		swap_log_add(&record);
+}
+
+static enum slot_event join_event(const struct slot *slot, const struct place *place) RUNS_ON(control_role)
+{
+	bool on_its_way = slot->pending != NULL || slot->resuming;
+	if (on_its_way && place_equal(&slot->pending_place, place))
+		return SLOT_JOIN_SHARED;
+	bool here = slot->leg != NULL && place_same_room(&slot->place, place) &&
+		    strcmp(slot->place.identity, place->identity) == 0;
+	return here && slot_ops.leg_resumable(slot->leg) ? SLOT_JOIN_HERE : SLOT_JOIN_ELSEWHERE;
 }
 
 void slot_join(struct slot_join *join)
@@ -258,32 +157,10 @@ void slot_join(struct slot_join *join)
 		return;
 	}
 	slot->joins++;
-	if (slot->leg != NULL)
-		log_line(LOG_INFO, "Replacing existing bridge session", S("userId", slot->user_id),
-			S("roomName", join->room_name), S("reason", "new_join_request"));
-	control_timer_stop(&slot->linger_timer);
-	if (slot->pending != NULL && place_equal(&slot->pending_place, &place)) {
-		caller_add(slot, join); // one leg for all of them
-		return;
-	}
-	if (slot->pending != NULL) {
-		slots.totals.joins_superseded++;
-		slot_pending_drop(slot, "superseded by a newer join request");
-	}
-	// Left a moment ago and back at the same place: the leg never went.
-	if (slot->grace && slot->leg != NULL && slot_ops.leg_state(slot->leg) == LEG_CONNECTED &&
-		place_equal(&slot->place, &place)) {
-		control_timer_stop(&slot->grace_timer);
-		slot->grace = false;
-		slot->since_ms = clock_wall_us() / 1000;
-		slots.totals.swaps++;
-		answer_success(slot, join);
-		return;
-	}
-	if (slot->grace) // the leave waits for nothing more than the new leg
-		control_timer_stop(&slot->grace_timer);
-	caller_add(slot, join);
-	begin(slot, join, &place);
+	enum slot_event event = join_event(slot, &place);
+	if (event == SLOT_JOIN_SHARED)
+		account_shared(slot, join);
+	slot_fire(slot, event, &(struct slot_cause){.join = join, .place = &place});
 }
 
 void slot_join_cancel(struct slot_join *join)
@@ -297,87 +174,73 @@ void slot_join_cancel(struct slot_join *join)
 	if (*link == join)
 		*link = join->next;
 	slot_answer(join, false, "cancelled by the caller");
-	if (slot->callers != NULL)
-		return;
-	// The last caller is gone: nothing of the join may appear later.
-	slot_pending_drop(slot, NULL);
-	if (slot->leg == NULL && slot->stream == NULL && slot->last_disconnect_at_ms == 0)
-		slot_free(slot);
-	else if (slot->grace)
-		slot_leave_again(slot);
-	else
-		slot_settle(slot);
+	if (slot->callers == NULL)
+		slot_fire(slot, SLOT_CALLERS_GONE, NULL);
 }
 
 // ---- what legs report
 
-static void leg_lost(struct slot *slot, const char *reason, const char *cause) RUNS_ON(control_role)
+static void leg_state_changed(struct slot *slot, const struct leg *leg, const char *reason) RUNS_ON(control_role)
 {
-	slot_leg_leave_later(slot->leg, reason);
-	slot->leg = NULL;
-	if (slot->pending != NULL) { // most likely our own new participant took the place: that one is heard now
-		slot_ops.source_activate(slot->source, slot->pending_generation);
-		return;
-	}
-	log_line(LOG_WARN, "Room lost", S("userId", slot->user_id), S("roomName", slot->place.room), S("reason", reason),
-		S("cause", cause));
-	if (slot->grace) {
-		control_timer_stop(&slot->grace_timer);
-		slot_free(slot);
-		return;
-	}
-	slot_disconnected(slot, reason);
-	// OK on a stolen identity: an error would make production's client steal it back every 2 s.
-	if (strcmp(reason, "duplicate_identity") == 0)
-		slot_stream_finish(slot, SLOT_STREAM_OK, reason);
-	else
-		slot_stream_finish(slot, SLOT_STREAM_UNAVAILABLE, reason);
-	slot_settle(slot);
+	bool recovering = slot_ops.leg_state(leg) == LEG_RECOVERING;
+	slot->since_ms = clock_wall_us() / 1000;
+	if (recovering)
+		slot_disconnected(slot, reason);
+	log_line(LOG_INFO, recovering ? "Connection lost, recovering" : "Connection regained", S("userId", slot->user_id),
+		S("roomName", slot->place.room), S("reason", reason));
 }
 
-static void pending_event(struct slot *slot, enum leg_event_type type, const char *reason, const char *cause)
+// Whose mute counts: the leg's that is heard, and a pending one's of the same publication.
+static void muted(struct slot *slot, const struct leg *leg) RUNS_ON(control_role)
+{
+	bool same = place_same_room(&slot->place, &slot->pending_place) &&
+		    strcmp(slot->place.target, slot->pending_place.target) == 0;
+	if (leg == slot->leg || slot->leg == NULL || same)
+		slot_ops.source_set_muted(slot->source, slot_ops.leg_track_muted(leg));
+}
+
+static void pending_event(struct slot *slot, enum leg_event_type type, const struct slot_cause *cause)
 	RUNS_ON(control_role)
 {
-	switch (type) {
-	case LEG_EVENT_READY:
-		slot->pending_ready = true;
-		if (!slot->pending_frame && slot_ops.leg_track_subscribed(slot->pending) && !slot_ops.leg_track_muted(slot->pending) &&
-			slots.config->limits.first_frame_ms > 0)
-			control_timer_start(&slot->frame_timer, slots.config->limits.first_frame_ms, on_frame_late, slot);
-		else
-			swap(slot);
-		break;
-	case LEG_EVENT_FRAME:
-		slot->pending_frame = true;
-		if (slot->pending_ready)
-			swap(slot);
-		break;
-	case LEG_EVENT_FAILED:
-	case LEG_EVENT_LOST:
-		pending_failed(slot, cause != NULL && cause[0] ? cause : reason);
-		break;
-	case LEG_EVENT_STATE:
-		break;
-	}
+	static const enum slot_event events[] = {[LEG_EVENT_JOINED] = SLOT_ACCEPTED, [LEG_EVENT_READY] = SLOT_READY,
+		[LEG_EVENT_ARRIVED] = SLOT_ARRIVED, [LEG_EVENT_DATA] = SLOT_DATA, [LEG_EVENT_FAILED] = SLOT_FAILED,
+		[LEG_EVENT_LOST] = SLOT_FAILED};
+	if (type == LEG_EVENT_MEDIA)
+		slot_hear(slot, false);
+	else if (type == LEG_EVENT_MUTED)
+		muted(slot, slot->pending);
+	else if (type < ARRAY_SIZE(events) && events[type] != 0)
+		slot_fire(slot, events[type], cause);
+}
+
+static void current_event(struct slot *slot, enum leg_event_type type, const struct slot_cause *cause)
+	RUNS_ON(control_role)
+{
+	static const enum slot_event events[] = {[LEG_EVENT_FAILED] = SLOT_LOST, [LEG_EVENT_LOST] = SLOT_LOST,
+		[LEG_EVENT_RESUMED] = SLOT_RESUMED, [LEG_EVENT_REFUSED] = SLOT_REFUSED,
+		[LEG_EVENT_RESUME_FAILED] = SLOT_RESUME_FAILED};
+	if (type == LEG_EVENT_MEDIA)
+		slot_hear(slot, false); // it has rejoined by itself
+	else if (type == LEG_EVENT_MUTED)
+		muted(slot, slot->leg);
+	else if (type == LEG_EVENT_STATE)
+		leg_state_changed(slot, slot->leg, cause->reason);
+	else if (type == LEG_EVENT_HEARD || type == LEG_EVENT_ALIGNED)
+		slot_progressed(slot);
+	else if (type < ARRAY_SIZE(events) && events[type] != 0)
+		slot_fire(slot, events[type], cause);
 }
 
 void slot_leg_event(void *arg, struct leg *leg, enum leg_event_type type, const char *reason, const char *cause)
 {
 	ENTERS(control_role);
 	struct slot *slot = arg;
-	if (leg == slot->pending) {
-		pending_event(slot, type, reason, cause);
-	} else if (leg == slot->leg) {
-		if (type == LEG_EVENT_LOST || type == LEG_EVENT_FAILED) {
-			leg_lost(slot, reason, cause);
-		} else if (type == LEG_EVENT_STATE) {
-			slot->since_ms = clock_wall_us() / 1000;
-			if (slot_ops.leg_state(leg) == LEG_RECOVERING)
-				slot_disconnected(slot, reason);
-			log_line(LOG_INFO, slot_ops.leg_state(leg) == LEG_RECOVERING ? "Connection lost, recovering"
-										     : "Connection regained",
-				S("userId", slot->user_id), S("roomName", slot->place.room), S("reason", reason));
-		}
-	}
+	struct slot_cause why = {.reason = reason, .cause = cause};
+	if (leg == slot->pending)
+		pending_event(slot, type, &why);
+	else if (leg == slot->leg)
+		current_event(slot, type, &why);
+	else if (leg == slot->old && (type == LEG_EVENT_LOST || type == LEG_EVENT_FAILED))
+		slot_old_retire(slot);
 	// Anything else comes from a leg that has been replaced: it can touch nothing.
 }

@@ -4,7 +4,7 @@
 //
 // Runs on: control.
 
-#include "controlplane/slot_state.h"
+#include "controlplane/slot_machine.h"
 
 // ---- StreamAudio
 
@@ -50,11 +50,10 @@ void slot_stream_detach(struct slot_stream *stream)
 
 static const char *state_word(const struct slot *slot)
 {
-	if (slot->grace)
-		return "grace";
-	if (slot->leg != NULL)
-		return leg_state(slot->leg) == LEG_RECOVERING ? "recovering" : "connected";
-	return slot->pending != NULL ? "joining" : "lingering";
+	enum slot_phase phase = slot_phase(slot);
+	if (phase == SLOT_LIVE && slot_ops.leg_state(slot->leg) == LEG_RECOVERING)
+		return "recovering";
+	return slot_phase_text(phase);
 }
 
 static void leg_view(const struct leg *leg, struct slot_status *ret_status) RUNS_ON(control_role)
@@ -88,7 +87,7 @@ static void view(const struct slot *slot, struct slot_status *ret_status) RUNS_O
 	ret_status->since_ms = slot->since_ms;
 	ret_status->generation = slot->leg_generation;
 	ret_status->joins = slot->joins;
-	ret_status->swaps = slot->swaps > 0 ? slot->swaps - 1 : 0;
+	ret_status->swaps = slot->swaps;
 	ret_status->ring_head = pcm_head(slot->pcm);
 	if (slot->stream != NULL) {
 		ret_status->stream_frames = atomic_load(&slot->stream->frames);

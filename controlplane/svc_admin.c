@@ -28,12 +28,15 @@ struct query {
 	struct admin_facts facts;
 	struct slot_status *statuses;
 	size_t status_count, status_size;
+	struct swap_record *swaps;
+	size_t swap_count, swap_limit;
 	bool short_of_memory;
 };
 
 static void query_free(struct query *query)
 {
 	free(query->statuses);
+	free(query->swaps);
 	free(query);
 }
 
@@ -65,9 +68,10 @@ static void query_on_control(void *arg)
 	call_mail_send(query->worker, &query->mail);
 }
 
-static void query_start(struct call *call, const char *user_id, void (*work)(struct query *), void (*answer)(struct query *))
-	RUNS_ON(io_role);
-static void query_start(struct call *call, const char *user_id, void (*work)(struct query *), void (*answer)(struct query *))
+static void query_limited(struct call *call, const char *user_id, size_t limit, void (*work)(struct query *),
+	void (*answer)(struct query *)) RUNS_ON(io_role);
+static void query_limited(struct call *call, const char *user_id, size_t limit, void (*work)(struct query *),
+	void (*answer)(struct query *))
 {
 	struct query *query = calloc(1, sizeof(*query));
 	if (query != NULL) {
@@ -77,6 +81,7 @@ static void query_start(struct call *call, const char *user_id, void (*work)(str
 		query->call = call;
 		query->work = work;
 		query->answer = answer;
+		query->swap_limit = limit;
 		snprintf(query->user_id, sizeof(query->user_id), "%s", user_id);
 	}
 	if (query == NULL || svc_backend.post(query_on_control, query) < 0) {
@@ -85,6 +90,13 @@ static void query_start(struct call *call, const char *user_id, void (*work)(str
 		return;
 	}
 	call_ref(call);
+}
+
+static void query_start(struct call *call, const char *user_id, void (*work)(struct query *), void (*answer)(struct query *))
+	RUNS_ON(io_role);
+static void query_start(struct call *call, const char *user_id, void (*work)(struct query *), void (*answer)(struct query *))
+{
+	query_limited(call, user_id, 0, work, answer);
 }
 
 static void no_request(struct call *call)
@@ -114,6 +126,7 @@ static void facts_on_control(struct query *query)
 {
 	svc_backend.totals(&query->facts.totals);
 	svc_backend.info(&query->facts.info);
+	svc_backend.swap_totals(&query->facts.swaps);
 }
 
 static void status_answer(struct query *query)
@@ -254,6 +267,60 @@ static void get_session(struct call *call, const uint8_t *data, size_t bytes)
 	protobuf_c_message_free_unpacked(message, NULL);
 }
 
+// ---- ListSwaps
+
+static bool collect_swap(const struct swap_record *record, void *arg)
+{
+	struct query *query = arg;
+	query->swaps[query->swap_count++] = *record;
+	return query->swap_count < query->swap_limit;
+}
+
+static void swaps_on_control(struct query *query)
+{
+	if (query->swap_limit == 0 || query->swap_limit > SWAP_LOG_SIZE)
+		query->swap_limit = SWAP_LOG_SIZE;
+	query->swaps = calloc(query->swap_limit, sizeof(*query->swaps));
+	query->short_of_memory = query->swaps == NULL;
+	if (query->swaps != NULL)
+		svc_backend.swaps(query->user_id, collect_swap, query);
+}
+
+static void swaps_answer(struct query *query)
+{
+	ENTERS(io_role);
+	Relay__V1__Swap *swaps = calloc(query->swap_count + 1, sizeof(*swaps));
+	Relay__V1__Swap **pointers = calloc(query->swap_count + 1, sizeof(Relay__V1__Swap *));
+	if (swaps == NULL || pointers == NULL) {
+		call_finish(query->call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
+	} else {
+		for (size_t i = 0; i < query->swap_count; i++) {
+			admin_pack_swap(&query->swaps[i], &swaps[i]);
+			pointers[i] = &swaps[i];
+		}
+		Relay__V1__ListSwapsResponse response = RELAY__V1__LIST_SWAPS_RESPONSE__INIT;
+		response.n_swaps = query->swap_count;
+		response.swaps = pointers;
+		call_answer(query->call, &response.base);
+	}
+	free(swaps);
+	free(pointers);
+}
+
+static void list_swaps(struct call *call, const uint8_t *data, size_t bytes)
+{
+	ENTERS(io_role);
+	ProtobufCMessage *message;
+	struct err err;
+	if (request_unpack(&relay__v1__list_swaps_request__descriptor, data, bytes, &message, &err) < 0) {
+		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "%s", err.text);
+		return;
+	}
+	const Relay__V1__ListSwapsRequest *request = (void *)message;
+	query_limited(call, request->user_id, request->limit, swaps_on_control, swaps_answer);
+	protobuf_c_message_free_unpacked(message, NULL);
+}
+
 #define METHOD(name, wire)                                                                                             \
 	const struct call_method svc_admin_##name = {                                                                  \
 		.path = "/relay.v1.Admin/" wire, .message = name, .half_closed = no_request}
@@ -262,3 +329,4 @@ METHOD(get_status, "GetStatus");
 METHOD(list_sessions, "ListSessions");
 METHOD(get_session, "GetSession");
 METHOD(list_drops, "ListDrops");
+METHOD(list_swaps, "ListSwaps");

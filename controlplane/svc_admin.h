@@ -6,4 +6,4 @@
 #include "controlplane/grpc_call.h"
 
 extern const struct call_method svc_admin_get_version, svc_admin_get_status, svc_admin_list_sessions,
-	svc_admin_get_session, svc_admin_list_drops;
+	svc_admin_get_session, svc_admin_list_drops, svc_admin_list_swaps;

@@ -94,6 +94,21 @@ static void pack_workers(const struct dataplane_info *info, struct admin_status_
 	page->status.workers = page->worker_pointers;
 }
 
+static void pack_swap_totals(const struct swap_totals *from, struct admin_status_page *page)
+{
+	Relay__V1__SwapTotals *swaps = &page->swaps;
+	relay__v1__swap_totals__init(swaps);
+	swaps->count = from->count;
+	swaps->resumes = from->by_kind[SWAP_RESUME];
+	swaps->overlaps = from->by_kind[SWAP_OVERLAP];
+	swaps->arrivals = from->by_kind[SWAP_ARRIVAL];
+	swaps->full_joins = from->by_kind[SWAP_FULL];
+	swaps->frames_lost = from->lost;
+	swaps->frames_doubled = from->doubled;
+	swaps->worst_gap_us = from->worst_gap_us;
+	page->status.swaps = swaps;
+}
+
 static void pack_totals(const struct slot_totals *from, struct admin_status_page *page)
 {
 	Relay__V1__Totals *totals = &page->totals;
@@ -184,6 +199,7 @@ struct admin_status_page *admin_pack_status(struct admin_facts *facts)
 	status->started_at_ms = clock_wall_us() / 1000 - (int64_t)facts->uptime_s * 1000;
 	status->control_lag_max_us = facts->control_lag_max_us;
 	pack_totals(&facts->totals, page);
+	pack_swap_totals(&facts->swaps, page);
 	relay__v1__latency__init(&page->latency);
 	page->latency.count = facts->latency.count;
 	page->latency.p50_us = facts->latency.p50_us;
@@ -241,6 +257,7 @@ static void pack_source(const struct source_stats *from, Relay__V1__SourceState 
 	source->last_packet_age_ms = age_ms(from->last_packet_ns);
 	source->ssrc_changes = from->ssrc_changes;
 	source->mutes = from->mutes;
+	source->copies = from->copies;
 }
 
 static void pack_transport(const struct transport_info *from, struct admin_session_page *page)
@@ -312,4 +329,32 @@ void admin_pack_session(struct slot_status *status, struct admin_session_page *r
 	session->source = &ret_page->source;
 	pack_transport(&status->transport, ret_page);
 	session->transport = &ret_page->transport;
+}
+
+// ---- swaps
+
+void admin_pack_swap(struct swap_record *record, Relay__V1__Swap *ret_swap)
+{
+	relay__v1__swap__init(ret_swap);
+	ret_swap->number = record->number;
+	ret_swap->user_id = record->user_id;
+	ret_swap->room = record->room;
+	ret_swap->kind = (char *)(uintptr_t)swap_kind_text(record->kind);
+	ret_swap->result = (char *)(uintptr_t)swap_result_text(record->result);
+	ret_swap->reason = record->reason;
+	ret_swap->cause = record->cause;
+	ret_swap->from_generation = record->from_generation;
+	ret_swap->generation = record->generation;
+	ret_swap->at_ms = record->at_ms;
+	ret_swap->signal_us = record->signal_us;
+	ret_swap->media_us = record->media_us;
+	ret_swap->swap_us = record->swap_us;
+	ret_swap->audio_us = record->audio_us;
+	ret_swap->frames_before = record->frames_before;
+	ret_swap->frames_carried = record->frames_carried;
+	ret_swap->frames_lost = record->lost;
+	ret_swap->frames_doubled = record->doubled;
+	ret_swap->copies = record->copies;
+	ret_swap->gap_us = record->gap_us;
+	ret_swap->overlap_us = record->overlap_us;
 }

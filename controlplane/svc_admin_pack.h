@@ -8,10 +8,12 @@
 #include "controlplane/grpc_listen.h"
 #include "controlplane/latency.h"
 #include "controlplane/slot.h"
+#include "controlplane/swap_log.h"
 #include "proto/relay/v1/admin.pb-c.h"
 
 struct admin_facts {
 	struct slot_totals totals;
+	struct swap_totals swaps;
 	struct dataplane_info info;
 	struct latency_summary latency;
 	struct grpc_listen_stats listen;
@@ -33,6 +35,7 @@ void admin_pack_drops(const uint64_t counts[static DROP_COUNT], bool only_nonzer
 struct admin_status_page {
 	Relay__V1__Status status;
 	Relay__V1__Totals totals;
+	Relay__V1__SwapTotals swaps;
 	Relay__V1__Latency latency;
 	Relay__V1__Buffers mbufs;
 	Relay__V1__Server server;
@@ -55,3 +58,6 @@ struct admin_session_page {
 };
 // Points into status.
 void admin_pack_session(struct slot_status *status, struct admin_session_page *ret_page);
+
+// Points into record.
+void admin_pack_swap(struct swap_record *record, Relay__V1__Swap *ret_swap);

@@ -21,4 +21,6 @@ const struct svc_backend svc_backend = {
 	.each = slot_each,
 	.totals = slot_totals,
 	.info = dataplane_info,
+	.swaps = swap_log_each,
+	.swap_totals = swap_log_totals,
 };

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "controlplane/slot.h"
+#include "controlplane/swap_log.h"
 #include "dataplane/dataplane.h"
 
 struct svc_backend {
@@ -25,6 +26,8 @@ struct svc_backend {
 	void (*each)(void (*fn)(const struct slot_status *status, void *arg), void *arg);
 	void (*totals)(struct slot_totals *ret_totals);
 	void (*info)(struct dataplane_info *ret_info);
+	void (*swaps)(const char *user_id, bool (*fn)(const struct swap_record *record, void *arg), void *arg);
+	void (*swap_totals)(struct swap_totals *ret_totals);
 };
 
 extern const struct svc_backend svc_backend;

@@ -59,7 +59,7 @@ static enum drop to_worker(struct transport *transport, const struct userpacket 
 	*packet_of(mbuf) = (struct packet){
 		.arrival_ns = transport->assoc.arrival_ns,
 		.transport = transport->id,
-		.generation = transport->generation,
+		.generation = transport->assoc.voice,
 		.kind = PACKET_AUDIO,
 	};
 	struct worker *worker = &plane.workers[transport->worker];
@@ -78,8 +78,8 @@ static void sctp_message_cb(void *arg, enum sctp_channel channel, const uint8_t 
 	struct userpacket user;
 	enum drop drop = channel == SCTP_CHANNEL_OTHER ? DROP_DATA_NOT_AUDIO : userpacket_parse(data, bytes, &user);
 	// Anybody but the target, and everybody when no target is named.
-	if (drop == DROP_NONE && (user.identity_bytes == 0 || user.identity_bytes != strlen(transport->data_identity) ||
-					 memcmp(user.identity, transport->data_identity, user.identity_bytes) != 0))
+	if (drop == DROP_NONE && (user.identity_bytes == 0 || user.identity_bytes != strlen(transport->assoc.data_identity) ||
+					 memcmp(user.identity, transport->assoc.data_identity, user.identity_bytes) != 0))
 		drop = DROP_DATA_OTHER_IDENTITY;
 	if (drop == DROP_NONE)
 		drop = to_worker(transport, &user);
@@ -156,6 +156,10 @@ static void slow_input(struct slow *slow) RUNS_ON(assoc_role)
 		if (transport->assoc.sctp != NULL)
 			sctp_send(transport->assoc.sctp, slow->reliable ? SCTP_CHANNEL_RELIABLE : SCTP_CHANNEL_LOSSY,
 				slow->data, slow->bytes);
+		break;
+	case SLOW_TARGET:
+		memcpy(transport->assoc.data_identity, slow->data, slow->bytes);
+		transport->assoc.voice = slow->voice;
 		break;
 	case SLOW_CLOSE:
 		close_transport(transport);

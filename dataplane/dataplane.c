@@ -218,7 +218,9 @@ bool dataplane_event_next(struct dataplane_event *ret_event)
 	}
 	void *word;
 	if (rte_ring_sc_dequeue(plane.worker_events, &word) == 0) {
-		*ret_event = (struct dataplane_event){.type = SOURCE_EVENT_FIRST_FRAME, .transport = (uintptr_t)word >> 3};
+		static const enum dataplane_event_type types[] = {[PLANE_EVENT_ARRIVED] = SOURCE_EVENT_ARRIVED,
+			[PLANE_EVENT_HEARD] = SOURCE_EVENT_HEARD, [PLANE_EVENT_ALIGNED] = SOURCE_EVENT_ALIGNED};
+		*ret_event = (struct dataplane_event){.type = types[(uintptr_t)word & 7], .transport = (uintptr_t)word >> 3};
 		return true;
 	}
 	// An event that arrived between the take and now has rung the eventfd again.
@@ -226,78 +228,6 @@ bool dataplane_event_next(struct dataplane_event *ret_event)
 	return !plane_ring_empty(plane.worker_events) || atomic_load(&plane.released) != NULL
 		       ? dataplane_event_next(ret_event)
 		       : false;
-}
-
-// ---- sources
-
-static void home_free(struct rcu_retired *retired)
-{
-	struct home *home = CONTAINER_OF(retired, struct home, retired);
-	ENTERS(control_role);
-	source_destroy(home->source);
-	free(home);
-}
-
-static void home_released(struct released *released)
-{
-	ENTERS(control_role);
-	struct home *home = CONTAINER_OF(released, struct home, released);
-	plane.sources--;
-	rcu_retire(&home->retired, home_free);
-}
-
-void home_release(struct home *home)
-{
-	home->released.fn = home_released;
-	plane_release(&home->released);
-}
-
-struct source *dataplane_source_create(struct pcm *pcm, const struct source_config *config)
-{
-	static unsigned turn;
-	struct home *home = calloc(1, sizeof(*home));
-	if (home == NULL)
-		return NULL;
-	home->source = source_create(pcm, config);
-	if (home->source == NULL) {
-		free(home);
-		return NULL;
-	}
-	home->worker = turn++ % plane.config.worker_count;
-	source_set_owner(home->source, home);
-	plane.sources++;
-	return home->source;
-}
-
-void dataplane_source_destroy(struct source *source)
-{
-	if (source == NULL)
-		return;
-	struct home *home = home_of(source);
-	struct worker_mail mail = {.type = WORKER_MAIL_FORGET, .home = home};
-	worker_mail_send(home->worker, &mail);
-}
-
-void dataplane_source_activate(struct source *source, uint32_t generation)
-{
-	atomic_store_explicit(&home_of(source)->active, generation, memory_order_release);
-}
-
-void dataplane_source_set_muted(struct source *source, bool muted)
-{
-	struct worker_mail mail = {.type = WORKER_MAIL_MUTED, .home = home_of(source), .muted = muted};
-	worker_mail_send(mail.home->worker, &mail);
-}
-
-void dataplane_source_fence(struct source *source)
-{
-	struct worker_mail mail = {.type = WORKER_MAIL_FENCE, .home = home_of(source)};
-	worker_mail_send(mail.home->worker, &mail);
-}
-
-void dataplane_source_stats(const struct source *source, struct source_stats *ret_stats)
-{
-	source_stats(source, ret_stats);
 }
 
 // ---- eyes

@@ -8,6 +8,7 @@
 
 #include "dataplane/base.h"
 #include "dataplane/drops.h"
+#include "dataplane/hearing.h"
 #include "dataplane/pcm.h"
 #include "dataplane/roles.h"
 
@@ -84,8 +85,13 @@ int transport_map(transport_id id, uint32_t ssrc, uint8_t pt_opus, uint8_t pt_re
 int transport_unmap(transport_id id, uint32_t ssrc) RUNS_ON(control_role);
 // Publish a data message (DataPacket) on _reliable or _lossy.
 int transport_send_data(transport_id id, bool reliable, const uint8_t *data, size_t bytes) RUNS_ON(control_role);
-// One STUN check at once; the answer is TRANSPORT_EVENT_PROBED.
+// Whose data packets are taken from now on; they are stamped with voice (hearing.h).
+int transport_set_target(transport_id id, const char *data_identity, uint32_t voice) RUNS_ON(control_role);
+// One STUN check at once; the answer is TRANSPORT_EVENT_PROBED. -ENOENT: there is nothing to probe.
 int transport_probe(transport_id id) RUNS_ON(control_role);
+// ICE restart (RFC 8445 9): new credentials for an offer; keys, SCTP and the way in use go on until the new one is found.
+// Revives a transport whose consent expired.
+int transport_restart(transport_id id, struct transport_local *ret_local, struct err *err) RUNS_ON(control_role);
 // Ends it: SCTP abort, close_notify, port freed after a quarantine. No event of this id is delivered afterwards.
 void transport_close(transport_id id) RUNS_ON(control_role);
 
@@ -115,10 +121,12 @@ int transport_info(transport_id id, struct transport_info *ret_info) RUNS_ON(con
 
 struct source *dataplane_source_create(struct pcm *pcm, const struct source_config *config) RUNS_ON(control_role);
 void dataplane_source_destroy(struct source *source) RUNS_ON(control_role); // retired after a grace period; takes NULL
-// From now on only packets of this leg reach the source; others die as STALE_GENERATION. 0: of any leg.
-void dataplane_source_activate(struct source *source, uint32_t generation) RUNS_ON(control_role);
+// The swap: whom the source hears from its home worker's next packet on. Packets of transports that are not named die as
+// STALE_GENERATION. -ENOMEM: everything is as it was.
+int dataplane_source_hear(struct source *source, const struct hearing *hearing) RUNS_ON(control_role);
+// Since the last dataplane_source_hear: whether something of the main leg came; whether both legs brought the same packets.
+void dataplane_source_progress(const struct source *source, bool *ret_heard, bool *ret_aligned) RUNS_ON(control_role);
 void dataplane_source_set_muted(struct source *source, bool muted) RUNS_ON(control_role);
-void dataplane_source_fence(struct source *source) RUNS_ON(control_role);
 void dataplane_source_stats(const struct source *source, struct source_stats *ret_stats);
 
 // ---- events, in order per transport; control polls the fd and takes them all
@@ -128,7 +136,9 @@ enum dataplane_event_type {
 	TRANSPORT_EVENT_DATA_OPEN, // both data channels are usable
 	TRANSPORT_EVENT_DATA_CLOSED, // SCTP abort or DTLS close_notify by the peer: it has ended this PeerConnection
 	TRANSPORT_EVENT_PROBED,    // a probe was answered
-	SOURCE_EVENT_FIRST_FRAME,  // the first packet of this generation reached the source
+	SOURCE_EVENT_ARRIVED,      // the first audio of this transport arrived, heard or not
+	SOURCE_EVENT_HEARD,        // see dataplane_source_progress; transport: of the main leg
+	SOURCE_EVENT_ALIGNED,
 };
 
 struct dataplane_event {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "dataplane/home.h"
 #include "dataplane/transport.h"
 #include "dataplane/worker.h"
 
@@ -105,7 +106,8 @@ ROLE_UNCHECKED static int transport_init(struct transport *transport, const stru
 	transport->source = config->source;
 	transport->worker = home_of(config->source)->worker;
 	transport->data = config->data;
-	snprintf(transport->data_identity, sizeof(transport->data_identity), "%s", config->data_identity);
+	snprintf(transport->assoc.data_identity, sizeof(transport->assoc.data_identity), "%s", config->data_identity);
+	transport->assoc.voice = config->generation;
 	transport->connect_limit_ms = config->connect_limit_ms ? config->connect_limit_ms : 5000;
 	transport->owners = 3;
 	if (RAND_bytes((unsigned char *)&transport->rx.local_ssrc, sizeof(transport->rx.local_ssrc)) != 1)
@@ -228,6 +230,38 @@ int transport_probe(transport_id id)
 	struct slow *slow = transport != NULL ? slow_new(SLOW_PROBE, transport, 0) : NULL;
 	if (slow == NULL)
 		return transport == NULL ? -ENOENT : -ENOMEM;
+	mailbox_put(&plane.handshake_box, &slow->mail);
+	return 0;
+}
+
+int transport_set_target(transport_id id, const char *data_identity, uint32_t voice)
+{
+	struct transport *transport = find(id);
+	if (transport == NULL)
+		return -ENOENT;
+	struct slow *slow = slow_new(SLOW_TARGET, transport, sizeof(transport->assoc.data_identity));
+	if (slow == NULL)
+		return -ENOMEM;
+	slow->voice = voice;
+	slow->bytes = sizeof(transport->assoc.data_identity);
+	snprintf((char *)slow->data, slow->bytes, "%s", data_identity);
+	mailbox_put(&plane.assoc_box, &slow->mail);
+	return 0;
+}
+
+int transport_restart(transport_id id, struct transport_local *ret_local, struct err *err)
+{
+	struct transport *transport = find(id);
+	struct slow *slow = transport != NULL ? slow_new(SLOW_RESTART, transport, 0) : NULL;
+	if (slow == NULL)
+		return err_set(err, transport == NULL ? ENOENT : ENOMEM, "the transport is gone");
+	int ret = ice_credentials_make(&slow->credentials, err);
+	if (ret < 0) {
+		free(slow);
+		return ret;
+	}
+	snprintf(ret_local->ufrag, sizeof(ret_local->ufrag), "%s", slow->credentials.ufrag);
+	snprintf(ret_local->pwd, sizeof(ret_local->pwd), "%s", slow->credentials.pwd);
 	mailbox_put(&plane.handshake_box, &slow->mail);
 	return 0;
 }

@@ -96,7 +96,7 @@ void egress_report(struct worker *worker, struct transport *transport)
 {
 	struct source_reception reception;
 	uint64_t remote = atomic_load_explicit(&transport->remote, memory_order_acquire);
-	if (remote == 0 || !source_reception_report(transport->source, worker->now_ns, &reception))
+	if (remote == 0 || !source_reception_report(transport->source, transport->id, worker->now_ns, &reception))
 		return;
 	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(plane.pool);
 	if (UNLIKELY(mbuf == NULL)) {

@@ -161,7 +161,12 @@ static void advance(struct transport *transport) RUNS_ON(handshake_role)
 						   : "no connectivity check was answered by the server");
 		return;
 	}
-	if (ice == ICE_CHECKING)
+	if (setup->probed_ns != 0 && ice_consent_ns(setup->ice) >= setup->probed_ns) {
+		struct dataplane_event event = {.type = TRANSPORT_EVENT_PROBED, .transport = transport->id};
+		setup->probed_ns = 0;
+		plane_event(&event);
+	}
+	if (ice == ICE_CHECKING && !setup->established)
 		report(transport, TRANSPORT_CHECKING, "");
 	if (ice == ICE_CONNECTED && !setup->established) {
 		report(transport, TRANSPORT_HANDSHAKING, "");
@@ -181,7 +186,7 @@ static void advance(struct transport *transport) RUNS_ON(handshake_role)
 			next = due;
 	}
 	if (setup->established)
-		report(transport, ice == ICE_DISCONNECTED ? TRANSPORT_DISCONNECTED : TRANSPORT_CONNECTED, "");
+		report(transport, ice == ICE_CONNECTED ? TRANSPORT_CONNECTED : TRANSPORT_DISCONNECTED, "");
 	else if (setup->deadline_ns != 0 && now_ns >= setup->deadline_ns) {
 		fail(transport, ice == ICE_CONNECTED ? "the DTLS handshake did not end in time"
 						     : "no connectivity check was answered by the server");
@@ -301,7 +306,13 @@ static void slow_input(struct slow *slow) RUNS_ON(handshake_role)
 			plane_log(1, "a remote candidate was left out: there are too many");
 		break;
 	case SLOW_PROBE:
+		setup->probed_ns = now_ns;
 		ice_probe(setup->ice, now_ns);
+		break;
+	case SLOW_RESTART:
+		ice_restart_with(setup->ice, &slow->credentials);
+		setup->probed_ns = now_ns; // the first sign of life, on whichever way, is reported
+		setup->failed = setup->failed && !setup->established;
 		break;
 	default:
 		break;

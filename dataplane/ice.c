@@ -79,15 +79,19 @@ static void generation_wipe(struct generation *generation)
 	check_list_init(&generation->list);
 }
 
-static int generation_init(struct generation *generation, struct err *err)
+int ice_credentials_make(struct ice_credentials *ret_credentials, struct err *err)
+{
+	if (!make_text(ret_credentials->ufrag, UFRAG_CHARS) || !make_text(ret_credentials->pwd, PWD_CHARS))
+		return err_set(err, EIO, "no random numbers for ICE credentials");
+	return 0;
+}
+
+static void generation_init(struct generation *generation, const struct ice_credentials *credentials)
 {
 	generation_wipe(generation);
-	if (!make_text(generation->ufrag, UFRAG_CHARS) || !make_text(generation->pwd, PWD_CHARS)) {
-		generation_wipe(generation);
-		return err_set(err, EIO, "no random numbers for ICE credentials");
-	}
+	memcpy(generation->ufrag, credentials->ufrag, UFRAG_CHARS + 1);
+	memcpy(generation->pwd, credentials->pwd, PWD_CHARS + 1);
 	generation->live = true;
-	return 0;
 }
 
 struct ice *ice_create(const struct ice_config *config, struct err *err)
@@ -113,10 +117,13 @@ struct ice *ice_create(const struct ice_config *config, struct err *err)
 		free(ice);
 		return NULL;
 	}
-	if (generation_init(ice->current, err) < 0) {
+	struct ice_credentials credentials;
+	if (ice_credentials_make(&credentials, err) < 0) {
 		free(ice);
 		return NULL;
 	}
+	generation_init(ice->current, &credentials);
+	OPENSSL_cleanse(&credentials, sizeof(credentials));
 	return ice;
 }
 
@@ -171,22 +178,26 @@ int ice_add_remote_candidate(struct ice *ice, struct endpoint remote, uint32_t p
 
 int ice_restart(struct ice *ice, struct err *err)
 {
+	struct ice_credentials credentials;
+	int ret = ice_credentials_make(&credentials, err);
+	if (ret == 0)
+		ice_restart_with(ice, &credentials);
+	OPENSSL_cleanse(&credentials, sizeof(credentials));
+	return ret;
+}
+
+void ice_restart_with(struct ice *ice, const struct ice_credentials *credentials)
+{
 	// Into the place that carries nothing; without a carrier nothing of the old generation is worth keeping.
 	struct generation *fresh = &ice->generations[ice->current == &ice->generations[0]];
 	if (fresh == ice->carrier)
 		fresh = ice->current;
-	struct generation made;
-	int ret = generation_init(&made, err);
-	if (ret < 0)
-		return ret;
 	if (ice->carrier == NULL)
 		generation_wipe(ice->current);
-	*fresh = made;
-	generation_wipe(&made);
+	generation_init(fresh, credentials);
 	ice->current = fresh;
 	if (ice->carrier == NULL)
 		ice->state = ICE_NEW;
-	return 0;
 }
 
 // ---- sending

@@ -35,6 +35,12 @@ struct ice_config {
 	void *arg;
 };
 
+struct ice_credentials {
+	char ufrag[ICE_UFRAG_TEXT], pwd[ICE_PWD_TEXT];
+};
+// From a CSPRNG. Any thread.
+int ice_credentials_make(struct ice_credentials *ret_credentials, struct err *err);
+
 struct ice;
 // Makes fresh local credentials and a tie-breaker from a CSPRNG.
 struct ice *ice_create(const struct ice_config *config, struct err *err);
@@ -52,6 +58,8 @@ int ice_set_remote(struct ice *ice, const char *ufrag, const char *pwd, bool lit
 int ice_add_remote_candidate(struct ice *ice, struct endpoint remote, uint32_t priority);
 // New local credentials and a new generation: the old pair goes on carrying traffic until the new one is nominated.
 int ice_restart(struct ice *ice, struct err *err);
+// The same with credentials that are known elsewhere already.
+void ice_restart_with(struct ice *ice, const struct ice_credentials *credentials);
 
 // One received STUN message. Answers requests (also before credentials of the peer are known: answered by our own
 // password), learns peer-reflexive candidates, matches responses. 487 and role conflict handled.

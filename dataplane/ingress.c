@@ -120,7 +120,7 @@ static void ingress_sender_report(void *arg, uint32_t ssrc, uint64_t ntp, uint32
 		const struct transport_stream *stream = &report->transport->rx.streams[i];
 		if (!stream->used || stream->ssrc != ssrc)
 			continue;
-		source_sender_report(report->transport->source, ssrc, ntp, timestamp, report->arrival_ns);
+		source_sender_report(report->transport->source, report->transport->id, ssrc, ntp, timestamp, report->arrival_ns);
 		report->answer = true;
 	}
 }
@@ -168,11 +168,27 @@ static void ingress_seen(struct transport *transport, bool *seen)
 {
 	if (LIKELY(*seen))
 		return;
-	uintptr_t event = (uintptr_t)(transport->id << 3 | PLANE_EVENT_FIRST_FRAME);
+	uintptr_t event = (uintptr_t)(transport->id << 3 | PLANE_EVENT_ARRIVED);
 	if (rte_ring_mp_enqueue(plane.worker_events, (void *)event) != 0)
 		return; // once more with the next packet
 	*seen = true;
 	doorbell_ring(&plane.control_bell);
+}
+
+// A packet that the source took, would not have, or wants to be offered again (held: as what).
+static void ingress_done(struct worker *worker, struct home *home, const struct transport *transport, struct rte_mbuf *mbuf,
+	enum drop drop, enum packet_kind held) RUNS_ON(worker_role)
+{
+	if (UNLIKELY(held != PACKET_UDP)) {
+		packet_of(mbuf)->kind = (uint8_t)held;
+		packet_of(mbuf)->transport = transport->id;
+		home_keep(worker, home, mbuf);
+	} else if (UNLIKELY(drop != DROP_NONE)) {
+		worker_drop(worker, mbuf, drop);
+	} else {
+		rte_pktmbuf_free(mbuf);
+	}
+	home_fed(worker, home);
 }
 
 void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
@@ -203,16 +219,16 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 		.seq = header.seq,
 		.timestamp = header.timestamp,
 		.ssrc = header.ssrc,
-		.generation = transport->generation,
+		.transport = transport->id,
 		.arrival_ns = packet_of(mbuf)->arrival_ns,
+		.again = packet_of(mbuf)->kind == PACKET_HELD_RTP,
 	};
-	drop = worker_heard(transport) ? source_rtp_input(transport->source, &packet) : DROP_STALE_GENERATION;
+	struct home *home = home_of(transport->source);
+	bool keep;
+	home_look(worker, home);
+	drop = source_rtp_input(transport->source, &packet, &keep);
 	ingress_seen(transport, &stream->seen);
-	worker_source_fed(worker, home_of(transport->source));
-	if (drop != DROP_NONE)
-		worker_drop(worker, mbuf, drop);
-	else
-		rte_pktmbuf_free(mbuf);
+	ingress_done(worker, home, transport, mbuf, drop, keep ? PACKET_HELD_RTP : PACKET_UDP);
 }
 
 static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RUNS_ON(worker_role)
@@ -328,19 +344,21 @@ void ingress_wire(struct worker *worker, unsigned port, struct rte_mbuf **mbufs,
 		ingress_flush(worker, &batch);
 }
 
-static void ingress_audio(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
-	RUNS_ON(worker_role)
+void ingress_audio(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
 {
-	enum drop drop = DROP_STALE_GENERATION;
-	if (worker_heard(transport))
-		drop = source_data_input(transport->source, rte_pktmbuf_mtod(mbuf, uint8_t *), rte_pktmbuf_data_len(mbuf),
-			transport->generation, packet_of(mbuf)->arrival_ns);
+	struct source_data packet = {
+		.payload = rte_pktmbuf_mtod(mbuf, uint8_t *),
+		.bytes = rte_pktmbuf_data_len(mbuf),
+		.transport = transport->id,
+		.generation = packet_of(mbuf)->generation,
+		.arrival_ns = packet_of(mbuf)->arrival_ns,
+	};
+	struct home *home = home_of(transport->source);
+	bool keep;
+	home_look(worker, home);
+	enum drop drop = source_data_input(transport->source, &packet, &keep);
 	ingress_seen(transport, &transport->rx.audio_seen);
-	worker_source_fed(worker, home_of(transport->source));
-	if (drop != DROP_NONE)
-		worker_drop(worker, mbuf, drop);
-	else
-		rte_pktmbuf_free(mbuf);
+	ingress_done(worker, home, transport, mbuf, drop, keep ? PACKET_HELD_AUDIO : PACKET_UDP);
 }
 
 void ingress_inbox(struct worker *worker, struct rte_mbuf **mbufs, unsigned count)

@@ -18,6 +18,8 @@ enum packet_kind {
 	PACKET_ARP,       // in, punted: a whole frame
 	PACKET_ICMP,      // in, punted: a whole frame
 	PACKET_AUDIO,     // in, from assoc: a user payload of the data way
+	PACKET_HELD_RTP,   // in, decrypted: waits at a source's home
+	PACKET_HELD_AUDIO, // in, a user payload: the same
 	PACKET_OUT_UDP,   // out: a UDP payload; local and remote are filled in
 	PACKET_OUT_FRAME, // out: a whole frame (ARP, ICMP)
 };

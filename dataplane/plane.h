@@ -10,6 +10,7 @@
 #include <rte_ring.h>
 
 #include "dataplane/dataplane.h"
+#include "dataplane/ice.h"
 #include "dataplane/mailbox.h"
 #include "dataplane/packet.h"
 #include "dataplane/port.h"
@@ -60,17 +61,7 @@ struct released {
 };
 void plane_release(struct released *released);
 
-// A source and the worker that owns it.
-struct home {
-	struct released released;
-	struct source *source;
-	unsigned worker;
-	_Atomic(uint32_t) active; // generation that is heard, 0: any; control writes
-	bool listed OWNED_BY(worker_role); // in the worker's list of sources with a timer
-	struct home *next OWNED_BY(worker_role);
-	uint64_t cells OWNED_BY(worker_role); // of the source, as far as the worker has counted them
-	struct rcu_retired retired;
-};
+struct home; // a source at its worker: home.h
 
 struct worker {
 	unsigned index, lcore;
@@ -83,6 +74,7 @@ struct worker {
 	struct rte_mbuf *tx[DATAPLANE_PORTS_MAX][TX_BURST_MAX] OWNED_BY(worker_role);
 	unsigned tx_count[DATAPLANE_PORTS_MAX] OWNED_BY(worker_role);
 	struct home *open OWNED_BY(worker_role); // sources with a timer
+	bool reads_mail OWNED_BY(worker_role);
 	struct stats_worker stats;
 	_Atomic(uint32_t) transports;
 	_Atomic(bool) stopped; // the thread's last word
@@ -95,7 +87,7 @@ enum worker_mail_type {
 	WORKER_MAIL_UNMAP,
 	WORKER_MAIL_RELEASE, // give up the worker's part of a closed transport
 	WORKER_MAIL_MUTED,
-	WORKER_MAIL_FENCE,
+	WORKER_MAIL_LOOK,   // a source hears somebody else from now on
 	WORKER_MAIL_FORGET, // a source goes
 };
 
@@ -113,7 +105,7 @@ struct worker_mail {
 // Copies the message; waits only while the worker's ring is full. -ENOBUFS when the pool of messages is empty.
 int worker_mail_send(unsigned worker, const struct worker_mail *mail) RUNS_ON(control_role);
 
-enum plane_event_code { PLANE_EVENT_FIRST_FRAME = 1 };
+enum plane_event_code { PLANE_EVENT_ARRIVED = 1, PLANE_EVENT_HEARD, PLANE_EVENT_ALIGNED };
 
 struct plane {
 	struct dataplane_config config;
@@ -165,6 +157,8 @@ enum slow_type {
 	SLOW_REMOTE,     // control -> handshake
 	SLOW_CANDIDATE,  // control -> handshake
 	SLOW_PROBE,      // control -> handshake
+	SLOW_RESTART,    // control -> handshake: ICE credentials of a restart
+	SLOW_TARGET,     // control -> assoc: whose data packets, from now on
 	SLOW_ESTABLISHED, // handshake -> assoc: the SSL object changes hands
 	SLOW_SEND_DATA,  // control -> assoc
 	SLOW_CLOSE,      // control -> handshake -> assoc
@@ -176,6 +170,8 @@ struct slow {
 	struct transport_remote remote;
 	struct endpoint candidate;
 	uint32_t priority;
+	struct ice_credentials credentials;
+	uint32_t voice;
 	struct dtls *dtls;
 	bool dtls_client, reliable;
 	size_t bytes;

@@ -58,6 +58,7 @@ void source_emit(struct source *source, const int16_t *samples, unsigned count, 
 		flags |= PCM_F_FENCE;
 		source->fence = false;
 	}
+	source->written_ns = arrival_ns;
 	struct recut_run run = {samples, count, flags, source->generation, capture_us, arrival_ns};
 	recut_run(&source->recut, source->pcm, &run);
 	atomic_store_explicit(&source->counters.frames, source->recut.cells, memory_order_relaxed);
@@ -82,55 +83,80 @@ static void input_is(struct source *source, bool track) RUNS_ON(worker_role)
 	atomic_store_explicit(&source->counters.input_is_track, track, memory_order_relaxed);
 }
 
-static void generation_is(struct source *source, uint32_t generation)
+static enum drop not_heard(enum copy_verdict verdict, bool *ret_keep)
 {
-	source->generation = generation;
+	*ret_keep = verdict == COPY_KEEP;
+	return verdict == COPY_MEASURED ? DROP_COPY_MEASURED : DROP_NONE;
 }
 
-enum drop source_track_input(struct source *source, const struct source_rtp *packet) RUNS_ON(worker_role);
-enum drop source_order_input(struct source *source, const uint8_t *payload, size_t bytes, uint64_t arrival_ns)
-	RUNS_ON(worker_role);
-
-enum drop source_rtp_input(struct source *source, const struct source_rtp *packet)
+enum drop source_rtp_input(struct source *source, const struct source_rtp *packet, bool *ret_keep)
 {
+	struct source_feed *feed = source_feed_of(source, packet->transport);
+	*ret_keep = false;
+	if (feed == NULL)
+		return DROP_STALE_GENERATION;
 	if (source->config.input == SOURCE_DATA)
 		return DROP_RTP_UNWANTED;
-	// While the track is signalled muted the server pads it with silence of its own; the data way may speak meanwhile.
-	source->track.last_ns = packet->arrival_ns;
-	atomic_store_explicit(&source->counters.last_packet_ns, packet->arrival_ns, memory_order_relaxed);
-	generation_is(source, packet->generation);
-	if (!source->muted)
-		input_is(source, true);
-	return source_track_input(source, packet);
+	if (source->mode == HEARING_HOLD && feed == source->other)
+		return not_heard(COPY_KEEP, ret_keep);
+	return source_track_input(source, feed, packet, ret_keep);
 }
 
-enum drop source_data_input(struct source *source, const uint8_t *payload, size_t bytes, uint32_t generation,
-	uint64_t arrival_ns)
+// A track's packet is about to be written.
+void source_track_speaks(struct source *source, const struct source_feed *feed, uint64_t arrival_ns)
 {
-	if (bytes < 2)
-		return DROP_DATA_NOT_AUDIO;
-	if (track_is_input(source, arrival_ns))
-		return DROP_DATA_UNWANTED;
+	// While the track is signalled muted the server pads it with silence of its own; the data way may speak meanwhile.
+	source->track.last_ns = arrival_ns;
 	atomic_store_explicit(&source->counters.last_packet_ns, arrival_ns, memory_order_relaxed);
-	generation_is(source, generation);
+	source->generation = feed->generation;
+	if (!source->muted)
+		input_is(source, true);
+}
+
+enum drop source_data_input(struct source *source, const struct source_data *packet, bool *ret_keep)
+{
+	struct source_feed *feed = source_feed_of(source, packet->transport);
+	*ret_keep = false;
+	if (feed == NULL || packet->generation < feed->voice)
+		return DROP_STALE_GENERATION;
+	if (packet->bytes < 2)
+		return DROP_DATA_NOT_AUDIO;
+	if (source->mode == HEARING_HOLD && feed == source->other)
+		return not_heard(COPY_KEEP, ret_keep);
+	if (source->mode == HEARING_ALIGN && feed == source->other)
+		return not_heard(COPY_MEASURED, ret_keep);
+	if (track_is_input(source, packet->arrival_ns))
+		return DROP_DATA_UNWANTED;
+	if (feed == source->main)
+		source->heard = true;
+	if (source_copying(source) && copies_put(&source->copies, (unsigned)(feed - source->feeds), packet->payload[0],
+					  align_hash_any(packet->payload, packet->bytes), packet->arrival_ns)) {
+		source_copy_seen(source);
+		return DROP_COPY;
+	}
+	atomic_store_explicit(&source->counters.last_packet_ns, packet->arrival_ns, memory_order_relaxed);
+	source->generation = feed->generation;
 	input_is(source, false);
-	return source_order_input(source, payload, bytes, arrival_ns);
+	return source_order_input(source, packet);
 }
 
 void source_set_muted(struct source *source, bool muted)
 {
 	if (muted && !source->muted)
 		stats_add(&source->counters.mutes, 1);
+	if (muted != source->muted)
+		source_copy_forget(source); // the server numbers its own silence as it likes
 	source->muted = muted;
 }
 
 void source_fence(struct source *source)
 {
+	source_track_drain(source, UINT64_MAX); // what came before belongs to the voice before
+	source_data_drain(source, UINT64_MAX);
 	recut_flush(&source->recut, source->pcm);
 	source->fence = true;
 	source_track_restart(source);
 	seqbyte_reset(&source->order);
-	source->muted = false;
 	source->track.last_ns = 0;
 }
 
@@ -149,6 +175,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 uint64_t source_deadline_ns(const struct source *source)
 {
 	uint64_t deadline = earlier(jitter_deadline_ns(&source->track.jitter), seqbyte_deadline_ns(&source->order));
+	deadline = earlier(deadline, source->align_due_ns);
 	if (source->recut.samples > 0)
 		deadline = earlier(deadline, source->recut.began_ns + source->config.remainder_ms * 1000000ull);
 	return deadline;
@@ -156,6 +183,7 @@ uint64_t source_deadline_ns(const struct source *source)
 
 void source_poll(struct source *source, uint64_t now_ns)
 {
+	source_copy_poll(source, now_ns);
 	source_track_drain(source, now_ns);
 	source_data_drain(source, now_ns);
 	if (source->recut.samples > 0 && now_ns >= source->recut.began_ns + source->config.remainder_ms * 1000000ull) {
@@ -195,5 +223,15 @@ void source_stats(const struct source *source, struct source_stats *ret_stats)
 		.jitter_us = (uint32_t)stats_get(&c->jitter_us),
 		.last_packet_ns = stats_get(&c->last_packet_ns),
 		.input_is_track = stats_get(&c->input_is_track) != 0,
+		.copies = stats_get(&c->copies),
+		.swap = {
+			.generation = (uint32_t)stats_get(&c->swap_generation),
+			.frames_before = stats_get(&c->swap_frames_before),
+			.lost = stats_get(&c->swap_lost),
+			.copies = stats_get(&c->swap_copies),
+			.doubled = stats_get(&c->swap_doubled),
+			.gap_us = (uint32_t)MIN_OF(stats_get(&c->swap_gap_us), UINT32_MAX),
+			.overlap_us = (uint32_t)MIN_OF(stats_get(&c->swap_overlap_us), UINT32_MAX),
+		},
 	};
 }

@@ -8,6 +8,7 @@
 
 #include "dataplane/base.h"
 #include "dataplane/drops.h"
+#include "dataplane/hearing.h"
 #include "dataplane/pcm.h"
 #include "dataplane/roles.h"
 
@@ -33,8 +34,29 @@ struct source_rtp {
 	uint16_t seq;
 	uint32_t timestamp; // 48 kHz
 	uint32_t ssrc;
-	uint32_t generation;
+	uint64_t transport; // that brought it
 	uint64_t arrival_ns;
+	bool again; // it was kept and is offered once more
+};
+
+// One user payload of the data way: one sequence byte, then PCM16LE 16 kHz mono of any length.
+struct source_data {
+	const uint8_t *payload;
+	size_t bytes;
+	uint64_t transport;
+	uint32_t generation; // in which the transport was told whose packets to take
+	uint64_t arrival_ns;
+};
+
+// What the last change of the main leg cost; final about 1.5 s after it.
+struct source_swap {
+	uint32_t generation;    // of the leg that is main since
+	uint64_t frames_before; // cells written until then
+	uint64_t lost;          // packets that were missing
+	uint64_t copies;        // packets that both legs brought; one was used
+	uint64_t doubled;       // packets whose content was written a second time
+	uint32_t gap_us;        // longest time between two packets that were written
+	uint32_t overlap_us;    // of another publication, that waited for its turn
 };
 
 struct source_stats {
@@ -44,10 +66,12 @@ struct source_stats {
 	uint64_t data_packets, data_bytes, data_lost, data_duplicate, data_late, data_resets, data_reordered;
 	uint64_t data_odd_bytes;             // payloads with half a sample at the end: that byte is cut
 	uint64_t frames;                     // cells written
+	uint64_t copies;                     // packets that two legs brought
 	uint64_t decode_errors;
 	uint32_t jitter_us;                  // RFC 3550 interarrival jitter
 	uint64_t last_packet_ns;             // arrival of the last packet of either way
 	bool input_is_track;
+	struct source_swap swap;
 };
 
 struct source;
@@ -61,14 +85,24 @@ void source_destroy(struct source *source) RUNS_ON(control_role); // takes NULL
 void source_set_owner(struct source *source, void *owner);
 void *source_owner(const struct source *source);
 
-// Feed one packet. DROP_NONE when it was taken.
-enum drop source_rtp_input(struct source *source, const struct source_rtp *packet) RUNS_ON(worker_role);
-// One user payload of the data way: one sequence byte, then PCM16LE 16 kHz mono of any length.
-enum drop source_data_input(struct source *source, const uint8_t *payload, size_t bytes, uint32_t generation,
-	uint64_t arrival_ns) RUNS_ON(worker_role);
+// Whom it hears from now on; what was kept can be offered again.
+void source_hear(struct source *source, const struct hearing *hearing, uint64_t now_ns) RUNS_ON(worker_role);
+// Feed one packet. DROP_NONE when it was taken; with ret_keep it was not: keep it and offer it again, with its flag set, when
+// source_takes_held says so.
+enum drop source_rtp_input(struct source *source, const struct source_rtp *packet, bool *ret_keep) RUNS_ON(worker_role);
+enum drop source_data_input(struct source *source, const struct source_data *packet, bool *ret_keep) RUNS_ON(worker_role);
+// True once after something has changed for what was kept.
+bool source_takes_held(struct source *source) RUNS_ON(worker_role);
+// Whether something of the main leg came since it became that; whether both legs have brought the same packets.
+bool source_heard(const struct source *source) RUNS_ON(worker_role);
+bool source_aligned(const struct source *source) RUNS_ON(worker_role);
+// Whether another publication's packets are to wait for their turn.
+bool source_holds(const struct source *source) RUNS_ON(worker_role);
+// For the accounts: another publication's packets had been waiting for so long when their turn came.
+void source_overlapped(struct source *source, uint64_t overlap_ns) RUNS_ON(worker_role);
 // Sender report of the track: NTP time (64-bit, RFC 3550) at RTP timestamp.
-void source_sender_report(struct source *source, uint32_t ssrc, uint64_t ntp, uint32_t timestamp, uint64_t arrival_ns)
-	RUNS_ON(worker_role);
+void source_sender_report(struct source *source, uint64_t transport, uint32_t ssrc, uint64_t ntp, uint32_t timestamp,
+	uint64_t arrival_ns) RUNS_ON(worker_role);
 // Signalled mute state of the track. While muted nothing is concealed and input auto turns to data at once.
 void source_set_muted(struct source *source, bool muted) RUNS_ON(worker_role);
 // The target or the leg's room changed: the next cell carries PCM_F_FENCE, nothing is concealed across.
@@ -86,8 +120,8 @@ struct source_reception {
 	int32_t cumulative_lost;
 	uint8_t fraction_lost;
 };
-bool source_reception_report(struct source *source, uint64_t now_ns, struct source_reception *ret_reception)
-	RUNS_ON(worker_role);
+bool source_reception_report(struct source *source, uint64_t transport, uint64_t now_ns,
+	struct source_reception *ret_reception) RUNS_ON(worker_role);
 
 // A torn read of a counter is possible, a wrong one is not: counters are relaxed atomics inside. Any thread.
 void source_stats(const struct source *source, struct source_stats *ret_stats);

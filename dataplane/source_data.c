@@ -8,9 +8,6 @@
 
 #include "dataplane/hot.h"
 
-enum drop source_order_input(struct source *source, const uint8_t *payload, size_t bytes, uint64_t arrival_ns)
-	RUNS_ON(worker_role);
-
 static void deliver(struct source *source, const struct seqbyte_packet *packet) RUNS_ON(worker_role)
 {
 	unsigned count = packet->bytes / 2;
@@ -31,14 +28,20 @@ void source_data_drain(struct source *source, uint64_t now_ns)
 	for (const struct seqbyte_packet *packet; (packet = seqbyte_get(&source->order, now_ns, &lost)) != NULL;) {
 		if (lost > 0)
 			stats_add(&source->counters.data_lost, lost);
+		if (UNLIKELY(source_watched(source, packet->arrival_ns))) {
+			stats_add(&source->counters.swap_lost, lost);
+			source_watch(source, 0, align_hash_any(packet->payload, packet->bytes) + packet->seq, packet->arrival_ns);
+		}
 		deliver(source, packet);
 	}
 }
 
-enum drop source_order_input(struct source *source, const uint8_t *payload, size_t bytes, uint64_t arrival_ns)
+enum drop source_order_input(struct source *source, const struct source_data *packet)
 {
+	const uint8_t *payload = packet->payload;
+	uint64_t arrival_ns = packet->arrival_ns;
 	struct source_counters *counters = &source->counters;
-	size_t pcm_bytes = bytes - 1;
+	size_t pcm_bytes = packet->bytes - 1;
 	if (pcm_bytes & 1) { // half a sample: cut, never shifted into the next
 		stats_add(&counters->data_odd_bytes, 1);
 		pcm_bytes--;
@@ -62,7 +65,7 @@ enum drop source_order_input(struct source *source, const uint8_t *payload, size
 	if (!behind_gap && source->order.held > 1)
 		stats_add(&counters->data_reordered, 1);
 	stats_add(&counters->data_packets, 1);
-	stats_add(&counters->data_bytes, bytes);
+	stats_add(&counters->data_bytes, packet->bytes);
 	source_data_drain(source, arrival_ns);
 	return DROP_NONE;
 }

@@ -1,42 +1,55 @@
 // SPDX-License-Identifier: ISC
 //
-// source_state.h - what is inside struct source; shared by its two ways in (source_track.c, source_data.c).
+// source_state.h - what is inside struct source; shared by its two ways in (source_track.c, source_data.c) and by what keeps
+// them whole while a slot changes legs (source_copies.c).
 //
 // Runs on: worker.
 #pragma once
 
+#include "dataplane/align.h"
+#include "dataplane/copies.h"
 #include "dataplane/jitter.h"
 #include "dataplane/opus_dec.h"
+#include "dataplane/reception.h"
 #include "dataplane/recut.h"
 #include "dataplane/seqbyte.h"
 #include "dataplane/source.h"
 #include "dataplane/stats.h"
 
-#define SOURCE_TICKS_PER_MS 48
 #define SOURCE_TRACK_ALIVE_NS 2000000000ull
 // Silence that was not sent is filled in up to here; longer is absence, and nothing is written for it.
 #define SOURCE_FILL_MAX_MS 2000
+// So many packets that both legs brought prove that the newer one has everything.
+#define SOURCE_COMMON_ENOUGH 2
 
 struct source_counters {
 	stats_counter packets, bytes, lost, repaired_red, repaired_fec, concealed, late, duplicate, reordered, dtx_frames;
 	stats_counter ssrc_changes, mutes, data_packets, data_bytes, data_lost, data_duplicate, data_late, data_resets;
 	stats_counter data_reordered, data_odd_bytes, frames, decode_errors, jitter_us, last_packet_ns, input_is_track;
+	stats_counter copies;
+	// Since the main leg last changed.
+	stats_counter swap_generation, swap_frames_before, swap_lost, swap_copies, swap_doubled, swap_gap_us, swap_overlap_us;
 };
 
-// The RTP side of a track (RFC 3550 6.4.1 and appendix A).
+// One transport as the source hears it, and how its numbers map onto the source's.
+struct source_feed {
+	uint64_t transport; // 0: none
+	uint32_t generation, voice;
+	bool aligned;
+	uint16_t seq_offset;
+	uint32_t timestamp_offset;
+	uint64_t last_ns;
+	struct reception reception; // in the transport's own numbers
+};
+
+// The track in the source's numbers: those of the first feed it ever had.
 struct source_track {
 	bool started, decoded; // decoded: timestamp_next is known
-	uint32_t ssrc, timestamp_next; // RTP time of the sample after the last one written
-	uint16_t seq_max;
-	uint32_t cycles, base_seq, received, received_before, expected_before;
-	uint32_t transit;
-	double jitter_ticks;
-	bool have_transit;
+	bool paused;           // the last packet was one of discontinuous transmission
+	uint32_t timestamp_next; // RTP time of the sample after the last one written
+	uint32_t packet_ticks;   // length of the last packet
 	uint64_t last_ns;
-	// The last sender report.
-	bool have_report;
-	uint64_t report_ntp, report_arrival_ns;
-	uint32_t report_timestamp;
+	struct sender_clock clock; // outlives the leg that brought it
 	struct jitter jitter;
 };
 
@@ -46,6 +59,19 @@ struct source {
 	void *owner;
 	uint32_t generation;
 	bool muted, fence, track_was_input, input_known;
+
+	// Who is heard.
+	enum hearing_mode mode;
+	struct source_feed feeds[2], *main, *other;
+	struct align align;     // second copy onto first, while there are two
+	struct copies copies;   // the same for the data way
+	uint64_t align_due_ns;  // a copy that waits for its place waits no longer, 0: none waits
+	bool takes_held;        // what was kept can be offered again
+	bool heard;             // something of the main leg came since it became that
+	unsigned common;        // packets both legs have brought since both are heard
+	uint64_t watch_until_ns, written_ns; // accounts of the last swap are kept until then; last frame written
+	struct align_ring delivered;         // by content, while watched
+
 	struct source_track track;
 	struct seqbyte order;
 	struct recut recut;
@@ -63,3 +89,30 @@ int64_t source_wall_us(uint64_t mono_ns);
 void source_track_drain(struct source *source, uint64_t now_ns) RUNS_ON(worker_role);
 void source_data_drain(struct source *source, uint64_t now_ns) RUNS_ON(worker_role);
 void source_track_restart(struct source *source) RUNS_ON(worker_role);
+enum drop source_track_input(struct source *source, struct source_feed *feed, const struct source_rtp *packet, bool *ret_keep)
+	RUNS_ON(worker_role);
+enum drop source_order_input(struct source *source, const struct source_data *packet) RUNS_ON(worker_role);
+// A track's packet is about to be written.
+void source_track_speaks(struct source *source, const struct source_feed *feed, uint64_t arrival_ns) RUNS_ON(worker_role);
+
+// ---- source_copies.c
+enum copy_verdict { COPY_DELIVER, COPY_MEASURED, COPY_KEEP };
+struct source_feed *source_feed_of(struct source *source, uint64_t transport);
+// What becomes of a packet of this feed; hash of its content, 0: says nothing.
+enum copy_verdict source_copy_look(struct source *source, struct source_feed *feed, const struct source_rtp *packet,
+	uint64_t hash) RUNS_ON(worker_role);
+// Nobody knows the copy's place by its content: time stamps decide.
+void source_copy_poll(struct source *source, uint64_t now_ns) RUNS_ON(worker_role);
+// The alignment no longer holds (mute, another clock).
+void source_copy_forget(struct source *source) RUNS_ON(worker_role);
+void source_copy_seen(struct source *source) RUNS_ON(worker_role);
+// The accounts of a swap: a packet is written now; its time (0: of the data way) and content.
+void source_watch(struct source *source, uint32_t timestamp, uint64_t hash, uint64_t arrival_ns) RUNS_ON(worker_role);
+static inline bool source_copying(const struct source *source)
+{
+	return source->mode == HEARING_ALIGN || source->mode == HEARING_BOTH;
+}
+static inline bool source_watched(const struct source *source, uint64_t now_ns)
+{
+	return now_ns < source->watch_until_ns;
+}

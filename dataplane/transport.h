@@ -44,13 +44,15 @@ struct transport_handshake {
 	bool have_remote, dtls_client, established, failed;
 	uint64_t deadline_ns; // for ICE and DTLS together
 	struct deadline timer;
-	enum ice_state reported;
+	uint64_t probed_ns; // a probe went out then and is unanswered, 0: none
 };
 
 struct transport_assoc {
 	struct dtls *dtls;
 	struct sctp *sctp;
-	uint64_t arrival_ns; // of the datagram in hand
+	char data_identity[256]; // data packets of this participant only; "": of nobody
+	uint32_t voice;          // stamped onto them
+	uint64_t arrival_ns;     // of the datagram in hand
 	bool closed;
 };
 
@@ -62,7 +64,6 @@ struct transport {
 	uint32_t generation;
 	struct source *source;
 	bool data;
-	char data_identity[256];
 	uint32_t connect_limit_ms;
 
 	struct transport_rx rx OWNED_BY(worker_role) CACHE_ALIGNED;

@@ -18,23 +18,6 @@
 #define IDLE_POLLS 16
 #define IDLE_SLEEP_MAX_NS 100000000u
 
-static void worker_count(struct worker *worker, struct home *home) RUNS_ON(worker_role)
-{
-	uint64_t cells = source_cells(home->source);
-	stats_add(&worker->stats.frames, cells - home->cells);
-	home->cells = cells;
-}
-
-void worker_source_fed(struct worker *worker, struct home *home)
-{
-	worker_count(worker, home);
-	if (home->listed || source_deadline_ns(home->source) == 0)
-		return;
-	home->listed = true;
-	home->next = worker->open;
-	worker->open = home;
-}
-
 // Runs the timers that are due; returns the next one, 0: none.
 static uint64_t worker_timers(struct worker *worker) RUNS_ON(worker_role)
 {
@@ -43,8 +26,9 @@ static uint64_t worker_timers(struct worker *worker) RUNS_ON(worker_role)
 	for (struct home *home; (home = *link) != NULL;) {
 		uint64_t deadline = source_deadline_ns(home->source);
 		if (deadline != 0 && deadline <= worker->now_ns) {
+			home_look(worker, home);
 			source_poll(home->source, worker->now_ns);
-			worker_count(worker, home);
+			home_fed(worker, home);
 			deadline = source_deadline_ns(home->source);
 		}
 		if (deadline == 0) {

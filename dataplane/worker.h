@@ -4,6 +4,7 @@
 // egress.c.
 #pragma once
 
+#include "dataplane/home.h"
 #include "dataplane/plane.h"
 #include "dataplane/transport.h"
 
@@ -20,6 +21,9 @@ void ingress_inbox(struct worker *worker, struct rte_mbuf **mbufs, unsigned coun
 // One decrypted RTP packet to the transport's source. Keeps the mbuf of an SSRC nobody has named yet, frees it otherwise.
 void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
 
+// The same for one user payload of the data way.
+void ingress_audio(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
+
 // ---- egress.c
 void egress_inject(struct worker *worker, struct rte_mbuf **mbufs, unsigned count) RUNS_ON(worker_role);
 void egress_flush(struct worker *worker) RUNS_ON(worker_role);
@@ -29,18 +33,3 @@ void egress_report(struct worker *worker, struct transport *transport) RUNS_ON(w
 // ---- worker_mail.c
 void worker_mail_read(struct worker *worker) RUNS_ON(worker_role);
 
-// ---- worker.c
-// After every input: counts what was written, and keeps an eye on the source while it has a timer.
-void worker_source_fed(struct worker *worker, struct home *home) RUNS_ON(worker_role);
-
-static inline struct home *home_of(const struct source *source)
-{
-	return source_owner(source);
-}
-
-// Whether the slot hears this transport's leg at present.
-static inline bool worker_heard(const struct transport *transport)
-{
-	uint32_t active = atomic_load_explicit(&home_of(transport->source)->active, memory_order_acquire);
-	return active == 0 || active == transport->generation;
-}

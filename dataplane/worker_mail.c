@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 //
-// worker_mail.c - what control asks of a worker: map an SSRC, give up a transport, mute, fence or forget a source.
+// worker_mail.c - what control asks of a worker: map an SSRC, give up a transport, mute or forget a source, hear another.
 //
 // Runs on: worker.
 
@@ -53,21 +53,10 @@ static void mail_release(struct worker *worker, struct transport *transport) RUN
 	transport_release(transport);
 }
 
-static void mail_forget(struct worker *worker, struct home *home) RUNS_ON(worker_role)
-{
-	for (struct home **link = &worker->open; *link != NULL; link = &(*link)->next) {
-		if (*link == home) {
-			*link = home->next;
-			break;
-		}
-	}
-	home->listed = false;
-	home_release(home);
-}
-
 void worker_mail_read(struct worker *worker)
 {
 	struct worker_mail *mail;
+	worker->reads_mail = true;
 	while (rte_ring_sc_dequeue(worker->mail, (void **)&mail) == 0) {
 		struct transport *transport = mail->transport ? transport_by_id(mail->transport) : NULL;
 		switch (mail->type) {
@@ -84,16 +73,17 @@ void worker_mail_read(struct worker *worker)
 			break;
 		case WORKER_MAIL_MUTED:
 			source_set_muted(mail->home->source, mail->muted);
-			worker_source_fed(worker, mail->home);
+			home_fed(worker, mail->home);
 			break;
-		case WORKER_MAIL_FENCE:
-			source_fence(mail->home->source);
-			worker_source_fed(worker, mail->home);
+		case WORKER_MAIL_LOOK:
+			home_look(worker, mail->home);
+			home_fed(worker, mail->home);
 			break;
 		case WORKER_MAIL_FORGET:
-			mail_forget(worker, mail->home);
+			home_forget(worker, mail->home);
 			break;
 		}
 		rte_mempool_put(plane.mail_pool, mail);
 	}
+	worker->reads_mail = false;
 }

@@ -17,6 +17,7 @@ static const struct {
 	{"sessions", ARGS_SESSIONS},
 	{"session", ARGS_SESSION},
 	{"drops", ARGS_DROPS},
+	{"swaps", ARGS_SWAPS},
 	{"version", ARGS_VERSION},
 	{"help", ARGS_HELP},
 };
@@ -30,6 +31,7 @@ const char args_help[] =
 	"  sessions        every user with a session\n"
 	"  session USER    all that is known of one\n"
 	"  drops           every reason a packet or frame can be dropped for, with its count\n"
+	"  swaps [USER]    JoinRooms that found a session: how each was replaced, how fast, what it cost\n"
 	"  version         of relayctl and of the relayd that answers\n"
 	"  help            this text\n"
 	"\n"
@@ -66,7 +68,7 @@ static bool find_command(const char *word, struct args *args)
 		snprintf(args->error, sizeof(args->error), "\"%s\" could be %s", word, names);
 	else if (matches == 0)
 		snprintf(args->error, sizeof(args->error),
-			"\"%.*s\" is no command; expected status, sessions, session, drops, version or help", SHOWN, word);
+			"\"%.*s\" is no command; expected status, sessions, session, drops, swaps, version or help", SHOWN, word);
 	return matches == 1;
 }
 
@@ -127,7 +129,7 @@ bool args_parse(int count, char *const *words, const char *environment_socket, s
 				return false;
 			have_command = true;
 			i++;
-		} else if (ret_args->command == ARGS_SESSION && ret_args->user == NULL) {
+		} else if ((ret_args->command == ARGS_SESSION || ret_args->command == ARGS_SWAPS) && ret_args->user == NULL) {
 			ret_args->user = word;
 			i++;
 		} else {
@@ -137,7 +139,7 @@ bool args_parse(int count, char *const *words, const char *environment_socket, s
 	}
 	if (!have_command) {
 		snprintf(ret_args->error, sizeof(ret_args->error),
-			"expected a command: status, sessions, session, drops, version or help");
+			"expected a command: status, sessions, session, drops, swaps, version or help");
 		return false;
 	}
 	if (ret_args->command == ARGS_SESSION && (ret_args->user == NULL || ret_args->user[0] == '\0')) {

@@ -117,6 +117,8 @@ static void put_totals(json_t *object, const Relay__V1__Totals *from)
 	put(object, "leaves", INT(from->leaves));
 }
 
+static json_t *swap_totals(const Relay__V1__SwapTotals *from);
+
 json_t *json_status(const Relay__V1__Status *status)
 {
 	static const Relay__V1__Totals no_totals = RELAY__V1__TOTALS__INIT;
@@ -143,6 +145,8 @@ json_t *json_status(const Relay__V1__Status *status)
 	put(object, "drops", drops(status->drops, status->n_drops));
 	put(object, "grpc", grpc(status->grpc != NULL ? status->grpc : &no_server));
 	put(object, "control_lag_max_us", INT(status->control_lag_max_us));
+	if (status->swaps != NULL)
+		put(object, "swaps", swap_totals(status->swaps));
 	return object;
 }
 
@@ -165,6 +169,7 @@ static json_t *source(const Relay__V1__SourceState *from)
 	put(object, "jitter_us", INT(from->jitter_us));
 	put(object, "ssrc_changes", INT(from->ssrc_changes));
 	put(object, "mutes", INT(from->mutes));
+	put(object, "copies", INT(from->copies));
 	put(object, "data_packets", INT(from->data_packets));
 	put(object, "data_bytes", INT(from->data_bytes));
 	put(object, "data_lost", INT(from->data_lost));
@@ -239,6 +244,69 @@ json_t *json_sessions(const Relay__V1__ListSessionsResponse *response)
 	for (size_t i = 0; i < response->n_sessions; i++)
 		json_array_append_new(array, json_session(response->sessions[i]));
 	put(object, "sessions", array);
+	return object;
+}
+
+static json_t *swap(const Relay__V1__Swap *from)
+{
+	json_t *object = json_object();
+	put(object, "number", INT(from->number));
+	put(object, "user_id", text(from->user_id));
+	put(object, "room", text(from->room));
+	put(object, "kind", text(from->kind));
+	put(object, "result", text(from->result));
+	put(object, "reason", text(from->reason));
+	put(object, "cause", text(from->cause));
+	put(object, "from_generation", INT(from->from_generation));
+	put(object, "generation", INT(from->generation));
+	put(object, "at_ms", INT(from->at_ms));
+	put(object, "signal_us", INT(from->signal_us));
+	put(object, "media_us", INT(from->media_us));
+	put(object, "swap_us", INT(from->swap_us));
+	put(object, "audio_us", INT(from->audio_us));
+	put(object, "frames_before", INT(from->frames_before));
+	put(object, "frames_carried", INT(from->frames_carried));
+	put(object, "frames_lost", INT(from->frames_lost));
+	put(object, "frames_doubled", INT(from->frames_doubled));
+	put(object, "copies", INT(from->copies));
+	put(object, "gap_us", INT(from->gap_us));
+	put(object, "overlap_us", INT(from->overlap_us));
+	return object;
+}
+
+static json_t *swaps(const Relay__V1__ListSwapsResponse *response)
+{
+	json_t *array = json_array();
+	for (size_t i = 0; i < response->n_swaps; i++)
+		json_array_append_new(array, swap(response->swaps[i]));
+	return array;
+}
+
+json_t *json_swaps(const Relay__V1__ListSwapsResponse *response)
+{
+	json_t *object = json_object();
+	put(object, "swaps", swaps(response));
+	return object;
+}
+
+json_t *json_session_swaps(const Relay__V1__Session *session, const Relay__V1__ListSwapsResponse *response)
+{
+	json_t *object = json_session(session);
+	put(object, "recent_swaps", swaps(response));
+	return object;
+}
+
+static json_t *swap_totals(const Relay__V1__SwapTotals *from)
+{
+	json_t *object = json_object();
+	put(object, "count", INT(from->count));
+	put(object, "resumes", INT(from->resumes));
+	put(object, "overlaps", INT(from->overlaps));
+	put(object, "arrivals", INT(from->arrivals));
+	put(object, "full_joins", INT(from->full_joins));
+	put(object, "frames_lost", INT(from->frames_lost));
+	put(object, "frames_doubled", INT(from->frames_doubled));
+	put(object, "worst_gap_us", INT(from->worst_gap_us));
 	return object;
 }
 

@@ -13,6 +13,7 @@
 #include "controlplane/relayctl/show.h"
 
 #define EXIT_USAGE 2
+#define SESSION_SWAPS 5 // the last ones of the user
 
 static void print_json(json_t *object, bool one_line)
 {
@@ -26,7 +27,8 @@ static enum client_result run(const struct args *args)
 {
 	Relay__V1__GetStatusRequest nothing = RELAY__V1__GET_STATUS_REQUEST__INIT;
 	Relay__V1__GetSessionRequest whose = RELAY__V1__GET_SESSION_REQUEST__INIT;
-	ProtobufCMessage *answer = NULL;
+	Relay__V1__ListSwapsRequest which = RELAY__V1__LIST_SWAPS_REQUEST__INIT;
+	ProtobufCMessage *answer = NULL, *swaps = NULL;
 	enum client_result result = CLIENT_OK;
 	switch (args->command) {
 	case ARGS_STATUS:
@@ -39,9 +41,19 @@ static enum client_result run(const struct args *args)
 	case ARGS_SESSION:
 		whose.user_id = (char *)(uintptr_t)args->user;
 		result = client_call("/relay.v1.Admin/GetSession", &whose.base, &relay__v1__session__descriptor, &answer);
+		which.user_id = whose.user_id;
+		which.limit = SESSION_SWAPS;
+		if (result == CLIENT_OK)
+			result = client_call("/relay.v1.Admin/ListSwaps", &which.base,
+				&relay__v1__list_swaps_response__descriptor, &swaps);
 		break;
 	case ARGS_DROPS:
 		result = client_call("/relay.v1.Admin/ListDrops", &nothing.base, &relay__v1__list_drops_response__descriptor,
+			&answer);
+		break;
+	case ARGS_SWAPS:
+		which.user_id = (char *)(uintptr_t)(args->user != NULL ? args->user : "");
+		result = client_call("/relay.v1.Admin/ListSwaps", &which.base, &relay__v1__list_swaps_response__descriptor,
 			&answer);
 		break;
 	case ARGS_VERSION:
@@ -52,6 +64,8 @@ static enum client_result run(const struct args *args)
 	}
 	if (result != CLIENT_OK) {
 		fprintf(stderr, "relayctl: %s\n", client_error());
+		if (answer != NULL)
+			protobuf_c_message_free_unpacked(answer, NULL);
 		return result;
 	}
 	if (args->watch && !args->json && isatty(STDOUT_FILENO))
@@ -64,10 +78,18 @@ static enum client_result run(const struct args *args)
 		args->json ? print_json(json_sessions((void *)answer), args->watch) : show_sessions((void *)answer);
 		break;
 	case ARGS_SESSION:
-		args->json ? print_json(json_session((void *)answer), args->watch) : show_session((void *)answer);
+		if (args->json) {
+			print_json(json_session_swaps((void *)answer, (void *)swaps), args->watch);
+		} else {
+			show_session((void *)answer);
+			show_swaps((void *)swaps);
+		}
 		break;
 	case ARGS_DROPS:
 		args->json ? print_json(json_drops((void *)answer), args->watch) : show_drops((void *)answer);
+		break;
+	case ARGS_SWAPS:
+		args->json ? print_json(json_swaps((void *)answer), args->watch) : show_swaps((void *)answer);
 		break;
 	case ARGS_VERSION:
 		args->json ? print_json(json_version((void *)answer), args->watch) : show_version((void *)answer);
@@ -76,6 +98,8 @@ static enum client_result run(const struct args *args)
 		break;
 	}
 	protobuf_c_message_free_unpacked(answer, NULL);
+	if (swaps != NULL)
+		protobuf_c_message_free_unpacked(swaps, NULL);
 	return CLIENT_OK;
 }
 

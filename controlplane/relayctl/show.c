@@ -99,6 +99,7 @@ static void status_numbers(const Relay__V1__Status *status)
 	BUFFER(c);
 	BUFFER(d);
 	BUFFER(e);
+	BUFFER(f);
 	const Relay__V1__Totals *t = status->totals;
 	if (t != NULL) {
 		printf("sessions  %u active: %u connected, %u recovering; %u joining, %u leaving, %u lingering\n", t->active_sessions,
@@ -107,6 +108,12 @@ static void status_numbers(const Relay__V1__Status *status)
 			text_count(t->joins_failed, b), text_count(t->joins_superseded, c), text_count(t->swaps, d),
 			text_count(t->leaves, e));
 	}
+	const Relay__V1__SwapTotals *w = status->swaps;
+	if (w != NULL && w->count > 0)
+		printf("swaps     %s: %s resumed, %s overlapped, %s elsewhere, %s joined anew; %llu frames lost, %llu doubled, worst gap %s\n",
+			text_count(w->count, a), text_count(w->resumes, b), text_count(w->overlaps, c), text_count(w->arrivals, d),
+			text_count(w->full_joins, e), (unsigned long long)w->frames_lost, (unsigned long long)w->frames_doubled,
+			text_us(w->worst_gap_us, f));
 	const Relay__V1__Latency *l = status->latency;
 	if (l != NULL && l->count > 0)
 		printf("latency   p50 %s, p99 %s, max %s from packet to gRPC, over %s frames\n", text_us(l->p50_us, a),
@@ -229,6 +236,37 @@ void show_session(const Relay__V1__Session *s)
 		show_source(s->source);
 	if (s->transport != NULL)
 		show_transport(s->transport);
+}
+
+void show_swaps(const Relay__V1__ListSwapsResponse *response)
+{
+	static const char *const heads[] = {">SWAP", "USER", "AGO", "KIND", "RESULT", ">GEN", ">ANSWER", ">AUDIO", ">LOST",
+		">DOUBLED", ">GAP", "CAUSE"};
+	struct table *table = table_create(heads, 12);
+	for (size_t i = 0; i < response->n_swaps; i++) {
+		const Relay__V1__Swap *s = response->swaps[i];
+		BUFFER(ago);
+		BUFFER(answer);
+		BUFFER(audio);
+		BUFFER(gap);
+		bool done = strcmp(s->result, "done") == 0;
+		table_cell(table, "%llu", (unsigned long long)s->number);
+		table_cell(table, "%s", s->user_id);
+		table_cell(table, "%s", text_span(seconds_since(s->at_ms), ago));
+		table_cell(table, "%s", s->kind);
+		table_cell(table, "%s", s->result);
+		table_cell(table, "%u", s->generation);
+		table_cell(table, "%s", done ? text_us(s->swap_us, answer) : "-");
+		table_cell(table, "%s", s->audio_us > 0 ? text_us(s->audio_us, audio) : "-");
+		table_cell(table, "%llu", (unsigned long long)s->frames_lost);
+		table_cell(table, "%llu", (unsigned long long)s->frames_doubled);
+		table_cell(table, "%s", done ? text_us(s->gap_us, gap) : "-");
+		table_cell(table, "%s", s->cause[0] != '\0' ? s->cause : "-");
+	}
+	table_print(table);
+	table_free(table);
+	if (response->n_swaps == 0)
+		printf("no swaps\n");
 }
 
 void show_drops(const Relay__V1__ListDropsResponse *response)

@@ -279,6 +279,19 @@ static uint64_t fake_lag(void)
 	return 42;
 }
 
+static void fake_swaps(const char *user_id, bool (*fn)(const struct swap_record *record, void *arg), void *arg)
+{
+	struct swap_record record = {.number = 7, .kind = SWAP_RESUME, .generation = 3, .gap_us = 21000};
+	snprintf(record.user_id, sizeof(record.user_id), "%s", user_id);
+	while (fn(&record, arg))
+		record.number--;
+}
+
+static void fake_swap_totals(struct swap_totals *ret_totals)
+{
+	*ret_totals = (struct swap_totals){.count = 9, .by_kind = {[SWAP_RESUME] = 9}, .worst_gap_us = 21000};
+}
+
 const struct svc_backend svc_backend = {
 	.post = fake_post,
 	.drop = fake_drop,
@@ -292,4 +305,6 @@ const struct svc_backend svc_backend = {
 	.each = fake_each,
 	.totals = fake_totals,
 	.info = fake_info,
+	.swaps = fake_swaps,
+	.swap_totals = fake_swap_totals,
 };

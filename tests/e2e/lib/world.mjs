@@ -80,10 +80,22 @@ export function heardSteps(pcm) {
   return steps;
 }
 
-// Whether the heard pitches are an unbroken piece of the spoken sequence.
+// Whether the heard pitches are the spoken sequence: in order, none twice. A phone that is short of CPU encodes a step so badly
+// that its pitch cannot be read; one in twenty may be missing, never two in a row. (That no packet was lost is not shown by this
+// but by the RTP numbering, which every test looks at as well.) No pitch comes again within five steps, so a frame that was
+// doubled or out of order cannot pass for a missing one.
 export function stepsInOrder(steps) {
-  for (let first = 0; first < 64; first++)
-    if (steps.every((pitch, i) => pitch === stepPitch(first + i))) return true;
+  for (let first = 0; first < 64; first++) {
+    let k = first, missing = 0;
+    const fits = steps.every((pitch) => {
+      if (pitch !== stepPitch(k) && pitch === stepPitch(k + 1)) {
+        missing++;
+        k++;
+      }
+      return pitch === stepPitch(k++);
+    });
+    if (fits && missing <= Math.max(1, steps.length / 20)) return true;
+  }
   return false;
 }
 export { STEP_MS };

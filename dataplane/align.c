@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: ISC
+//
+// align.c - find the constant differences between two numberings of one publication.
+//
+// Runs on: worker.   Upstream: source.
+
+#include "dataplane/align.h"
+
+#include "dataplane/hot.h"
+
+#define MATCHES_WANTED 2
+#define HALF_PACKET_TICKS 480 // a clock that the server has re-based is off by less
+
+static bool near(uint32_t a, uint32_t b)
+{
+	return a - b + HALF_PACKET_TICKS <= 2 * HALF_PACKET_TICKS;
+}
+
+void align_reset(struct align *align)
+{
+	align->count[ALIGN_FIRST] = align->count[ALIGN_SECOND] = 0;
+	align->matches = 0;
+	align->fixed = false;
+}
+
+uint64_t align_hash(const uint8_t *payload, size_t bytes)
+{
+	return bytes <= ALIGN_PAYLOAD_MIN ? 0 : align_hash_any(payload, bytes);
+}
+
+uint64_t align_hash_any(const uint8_t *payload, size_t bytes)
+{
+	uint64_t hash = 0x9e3779b97f4a7c15u ^ bytes, word;
+	for (; bytes >= sizeof(word); payload += sizeof(word), bytes -= sizeof(word)) {
+		memcpy(&word, payload, sizeof(word));
+		hash = (hash ^ word) * 0xff51afd7ed558ccdu;
+		hash ^= hash >> 32;
+	}
+	word = 0;
+	memcpy(&word, payload, bytes);
+	hash = (hash ^ word) * 0xc4ceb9fe1a85ec53u;
+	hash ^= hash >> 29;
+	return hash == 0 ? 1 : hash;
+}
+
+static unsigned kept(const struct align *align, enum align_side side)
+{
+	return MIN_OF(align->count[side], (unsigned)ALIGN_PACKETS);
+}
+
+// The difference first minus second of one pair of packets.
+static bool agree(struct align *align, const struct align_packet *first, const struct align_packet *second)
+{
+	uint16_t seq_offset = (uint16_t)(first->seq - second->seq);
+	uint32_t timestamp_offset = first->timestamp - second->timestamp;
+	if (align->matches == 0 || seq_offset != align->seq_offset || timestamp_offset != align->timestamp_offset)
+		align->matches = 0;
+	align->seq_offset = seq_offset;
+	align->timestamp_offset = timestamp_offset;
+	return ++align->matches >= MATCHES_WANTED;
+}
+
+bool align_put(struct align *align, enum align_side side, uint16_t seq, uint32_t timestamp, uint64_t hash)
+{
+	struct align_packet *packet = &align->packets[side][align->count[side]++ % ALIGN_PACKETS];
+	*packet = (struct align_packet){hash, timestamp, seq};
+	if (align->fixed || hash == 0)
+		return false;
+	enum align_side opposite = side == ALIGN_FIRST ? ALIGN_SECOND : ALIGN_FIRST;
+	for (unsigned i = 0; i < kept(align, opposite); i++) {
+		const struct align_packet *other = &align->packets[opposite][i];
+		if (other->hash != hash)
+			continue;
+		align->fixed = side == ALIGN_FIRST ? agree(align, packet, other) : agree(align, other, packet);
+		return align->fixed;
+	}
+	return false;
+}
+
+bool align_by_timestamp(struct align *align, uint32_t timestamp_offset)
+{
+	for (unsigned s = 0; s < kept(align, ALIGN_SECOND); s++) {
+		for (unsigned f = 0; f < kept(align, ALIGN_FIRST); f++) {
+			const struct align_packet *first = &align->packets[ALIGN_FIRST][f], *second = &align->packets[ALIGN_SECOND][s];
+			if (!near(first->timestamp, second->timestamp + timestamp_offset))
+				continue;
+			align->seq_offset = (uint16_t)(first->seq - second->seq);
+			align->timestamp_offset = timestamp_offset;
+			align->fixed = true;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool align_ring_put(struct align_ring *ring, uint32_t timestamp, uint64_t hash)
+{
+	if (hash == 0)
+		return false;
+	for (unsigned i = 0; i < MIN_OF(ring->count, (unsigned)ALIGN_PACKETS); i++)
+		if (ring->packets[i].hash == hash && near(ring->packets[i].timestamp, timestamp))
+			return true;
+	ring->packets[ring->count++ % ALIGN_PACKETS] = (struct align_packet){.hash = hash, .timestamp = timestamp};
+	return false;
+}
