@@ -1,20 +1,28 @@
 // cloud.mjs - a cloud on the command line: joins a user's room, receives its voice, says what came.
 //
-//   node cloud.mjs --user alice --room alice [--seconds 10] [--wav FILE]
+//   node cloud.mjs --user alice --room alice [--seconds 10] [--wav FILE] [--frames]
+//
+// With --frames a line for every frame of the data way: its number and when it came (Unix ms).
 import { parseArgs } from 'node:util';
 import { Cloud, samplesOf } from './lib/cloud.mjs';
+import { CELL, frameNumber } from './lib/signal.mjs';
 import { token } from './lib/tokens.mjs';
 import { writeWav } from './lib/wav.mjs';
 
 const { values } = parseArgs({ options: {
   user: { type: 'string', default: 'alice' }, room: { type: 'string', default: 'alice' },
-  seconds: { type: 'string', default: '10' }, wav: { type: 'string' } } });
+  seconds: { type: 'string', default: '10' }, wav: { type: 'string' }, frames: { type: 'boolean' } } });
 const cloud = new Cloud();
 const answer = await cloud.joinRoom(values.user, values.room, await token(`cloud-agent:${values.user}`, values.room),
   process.env.LIVEKIT_URL, values.user);
 console.log(JSON.stringify(answer));
 if (!answer.success) process.exit(1);
 const stream = cloud.streamAudio(values.user);
+if (values.frames) stream.onChunk = (chunk) => {
+  const pcm = samplesOf({ chunks: [chunk] });
+  for (let at = 0; at + CELL <= pcm.length; at += CELL)
+    console.log(JSON.stringify({ frame: frameNumber(pcm.subarray(at, at + CELL)), at: Date.now() }));
+};
 await new Promise((done) => setTimeout(done, Number(values.seconds) * 1000));
 console.log(JSON.stringify({ chunks: stream.chunks.length, bytes: stream.bytes, status: await cloud.getStatus(values.user) }));
 if (values.wav) writeWav(values.wav, samplesOf(stream));

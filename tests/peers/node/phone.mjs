@@ -1,6 +1,8 @@
 // phone.mjs - a phone on the command line: joins a room and speaks until it is interrupted.
 //
-//   node phone.mjs --identity alice --room alice [--data] [--wav FILE]     as a track, or as data packets; tones without a file
+//   node phone.mjs --identity alice --room alice [--data [--first N]] [--wav FILE]
+//
+// As a track, or as data packets (numbered from N on); tones without a file.
 import { parseArgs } from 'node:util';
 import { Phone } from './lib/phone.mjs';
 import { token } from './lib/tokens.mjs';
@@ -9,10 +11,11 @@ import { readWav, upsample3 } from './lib/wav.mjs';
 
 const { values } = parseArgs({ options: {
   identity: { type: 'string', default: 'alice' }, room: { type: 'string', default: 'alice' },
-  data: { type: 'boolean' }, track: { type: 'boolean' }, wav: { type: 'string' } } });
+  data: { type: 'boolean' }, first: { type: 'string', default: '0' }, track: { type: 'boolean' }, wav: { type: 'string' } } });
 const phone = await new Phone(values.identity).join(process.env.LIVEKIT_URL, await token(values.identity, values.room));
 const pcm = values.wav && readWav(values.wav).pcm;
-console.log(`${values.identity} is in ${values.room}`);
+phone.dataFrame = Number(values.first);
+console.log(JSON.stringify({ joined: values.room, identity: values.identity }));
 if (values.data) await (pcm ? phone.speakDataPcm(pcm) : phone.speakData());
 else {
   await phone.publish();
