@@ -34,10 +34,10 @@
 #define GOODBYE "server is going away"
 
 static const struct call_method *const bridge_methods[] = {
-	&svc_stream_audio, &svc_bridge_join_room, &svc_bridge_leave_room, &svc_bridge_get_status, &svc_bridge_health_check,
+	&svc_stream_audio, &svc_stream_listen, &svc_bridge_join_room, &svc_bridge_leave_room, &svc_bridge_get_status, &svc_bridge_health_check,
 	&svc_bridge_play_audio, &svc_bridge_stop_audio, &svc_health_check, &svc_health_watch, &svc_reflection_v1,
 	&svc_reflection_v1alpha, NULL};
-static const char *const bridge_names[] = {"mentra.livekit.bridge.LiveKitBridge", "grpc.health.v1.Health",
+static const char *const bridge_names[] = {"mentra.livekit.bridge.LiveKitBridge", "relay.v1.Audio", "grpc.health.v1.Health",
 	"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", NULL};
 static const struct call_method *const admin_methods[] = {&svc_admin_get_version, &svc_admin_get_status,
 	&svc_admin_list_sessions, &svc_admin_get_session, &svc_admin_list_drops, &svc_admin_list_swaps, &svc_reflection_v1, &svc_reflection_v1alpha,

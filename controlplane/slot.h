@@ -54,6 +54,7 @@ struct slot_stream {
 	// The stream is over (control thread). Not called after slot_stream_detach.
 	void (*end)(struct slot_stream *stream, enum slot_stream_end how, const char *reason);
 	void *arg;
+	bool from_now; // begin at the ring's head
 	// set by attach
 	struct pcm *pcm;       // a reference of the stream's own; the caller unrefs it
 	uint64_t cursor;       // first frame to send

@@ -27,7 +27,7 @@ int slot_stream_attach(const char *user_id, struct slot_stream *stream)
 		return -ENOENT;
 	slot_stream_finish(slot, SLOT_STREAM_OK, "a newer stream took over");
 	stream->pcm = pcm_ref(slot->pcm);
-	stream->cursor = slot->next_frame;
+	stream->cursor = stream->from_now ? pcm_head(slot->pcm) : slot->next_frame;
 	stream->generation = slot->leg_generation;
 	stream->slot = slot;
 	slot->stream = stream;

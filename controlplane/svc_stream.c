@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 //
-// svc_stream.c - StreamAudio: a cursor into the user's ring, sent down one write at a time.
+// svc_stream.c - StreamAudio and Listen: a cursor into the user's ring, sent down one write at a time.
 //
 // Two threads share a stream: the call's worker sends, control attaches and ends it. They meet in one word, the claim:
 // the worker claims frames before it hands them to gRPC, control sets the stop bit when it ends the stream. What was
@@ -17,6 +17,7 @@
 #include "controlplane/request.h"
 #include "controlplane/svc_backend.h"
 #include "proto/mentra/livekit_bridge.pb-c.h"
+#include "proto/relay/v1/audio.pb-c.h"
 
 #define CLAIM_STOPPED 1u // bit 0; the rest is the seq after the last claimed frame
 #define FRAME_NS ((uint64_t)PCM_CELL_MS * 1000000u)
@@ -29,6 +30,8 @@ typedef Mentra__Livekit__Bridge__AudioChunk audio_chunk;
 
 struct stream {
 	struct slot_stream slot;
+	bool listen;       // the call is Listen: its messages say more
+	unsigned coalesce; // frames a message waits for
 	char user_id[REQUEST_USER_ID_MAX + 1];
 	_Atomic(unsigned) refs; // worker, each post, each mail, and the slot while attached
 	_Atomic(uint64_t) claim;
@@ -46,6 +49,7 @@ struct stream {
 	bool running OWNED_BY(io_role), ended OWNED_BY(io_role);
 	uint64_t cursor OWNED_BY(io_role);
 	bool live OWNED_BY(io_role);          // has caught up with the ring once: from then on latency is ours
+	uint64_t full_ns OWNED_BY(io_role);   // when a message that is not full is sent anyway, 0: none waits
 	uint64_t due_ns OWNED_BY(io_role);    // pacing: when the next frame would be due at full speed
 	unsigned in_flight OWNED_BY(io_role); // frames of the outstanding write
 };
@@ -235,8 +239,8 @@ static void end_discard(struct call_mail *mail)
 	stream_unref(CONTAINER_OF(mail, struct stream, end_mail));
 }
 
-static void begin(struct call *call, const char *user_id) RUNS_ON(io_role);
-static void begin(struct call *call, const char *user_id)
+static void begin(struct call *call, const char *user_id, const Relay__V1__ListenRequest *listen) RUNS_ON(io_role);
+static void begin(struct call *call, const char *user_id, const Relay__V1__ListenRequest *listen)
 {
 	struct stream *stream = calloc(1, sizeof(*stream));
 	if (stream == NULL) {
@@ -244,6 +248,10 @@ static void begin(struct call *call, const char *user_id)
 		return;
 	}
 	snprintf(stream->user_id, sizeof(stream->user_id), "%s", user_id);
+	stream->listen = listen != NULL;
+	stream->slot.from_now = listen != NULL && listen->from_now;
+	unsigned wanted_ms = listen != NULL ? listen->coalesce_ms : 0;
+	stream->coalesce = MIN_OF(MAX_OF(wanted_ms / PCM_CELL_MS, 1u), STREAM_FRAMES_PER_MESSAGE);
 	stream->worker = call->worker;
 	stream->call = call;
 	stream->attach_mail.fn = attach_mail;
@@ -277,9 +285,26 @@ static void on_message(struct call *call, const uint8_t *data, size_t bytes)
 	if (call->state == NULL && chunk->user_id[0] == '\0')
 		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "userId required in first chunk");
 	else if (call->state == NULL)
-		begin(call, chunk->user_id);
+		begin(call, chunk->user_id, NULL);
 	protobuf_c_message_free_unpacked(message, NULL);
 	call_read(call);
+}
+
+static void on_listen(struct call *call, const uint8_t *data, size_t bytes)
+{
+	ENTERS(io_role);
+	ProtobufCMessage *message;
+	struct err err;
+	if (request_unpack(&relay__v1__listen_request__descriptor, data, bytes, &message, &err) < 0) {
+		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "%s", err.text);
+		return;
+	}
+	const Relay__V1__ListenRequest *request = (void *)message;
+	if (request->user_id[0] == '\0')
+		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "user_id is required");
+	else if (call->state == NULL)
+		begin(call, request->user_id, request);
+	protobuf_c_message_free_unpacked(message, NULL);
 }
 
 // After the first message this is no goodbye: the downlink goes on.
@@ -332,7 +357,7 @@ static bool joins(const struct pcm_frame *frame, const struct pcm_frame *first, 
 {
 	int64_t expected_us = first->capture_us + (int64_t)(bytes / 2) * 1000000 / PCM_RATE_HZ;
 	int64_t off_us = frame->capture_us - expected_us;
-	return (frame->flags & PCM_F_FENCE) == 0 && off_us <= RUN_SLACK_US && off_us >= -RUN_SLACK_US;
+	return (frame->flags & PCM_F_FENCE) == 0 && frame->generation == first->generation && off_us <= RUN_SLACK_US && off_us >= -RUN_SLACK_US;
 }
 
 // Take up to MAX frames that follow one another off the ring. Returns how many; *ret_first keeps their times.
@@ -360,10 +385,36 @@ static unsigned gather(struct stream *stream, unsigned max, uint8_t *pcm, size_t
 		stream->cursor = cursor;
 		memcpy(pcm + *ret_bytes, frame->samples, frame->bytes);
 		*ret_bytes += frame->bytes;
+		ret_first->flags |= frame->flags;
 		arrivals_ns[count] = stream->live ? frame->arrival_ns : 0;
 		count++;
 	}
 	return count;
+}
+
+static bool write_message(struct stream *stream, const struct pcm_frame *first, unsigned count, ProtobufCBinaryData pcm)
+	RUNS_ON(io_role);
+static bool write_message(struct stream *stream, const struct pcm_frame *first, unsigned count, ProtobufCBinaryData pcm)
+{
+	if (stream->listen) {
+		Relay__V1__AudioFrames frames;
+		relay__v1__audio_frames__init(&frames);
+		frames.pcm = pcm;
+		frames.sequence = first->seq;
+		frames.count = count;
+		frames.capture_us = first->capture_us;
+		frames.media_us = first->media_us;
+		frames.generation = first->generation;
+		frames.flags = first->flags;
+		return call_write(stream->call, &frames.base);
+	}
+	audio_chunk chunk;
+	mentra__livekit__bridge__audio_chunk__init(&chunk);
+	chunk.pcm_data = pcm;
+	chunk.sample_rate = PCM_RATE_HZ;
+	chunk.channels = 1;
+	chunk.timestamp_ms = first->capture_us / 1000;
+	return call_write(stream->call, &chunk.base);
 }
 
 // Returns when this stream wants to run again without being woken.
@@ -375,7 +426,14 @@ static uint64_t send_some(struct stream *stream, uint64_t now_ns)
 	if (head == stream->cursor || call->writing || call->finished || call->closed)
 		return UINT64_MAX; // woken by the writer, or by the write's end
 	// Behind: fewer, fuller messages. They cost the client half as much.
-	unsigned max = head - stream->cursor > STREAM_BEHIND_FRAMES ? STREAM_FRAMES_PER_MESSAGE : 1;
+	unsigned max = head - stream->cursor > STREAM_BEHIND_FRAMES ? STREAM_FRAMES_PER_MESSAGE : stream->coalesce;
+	if (head - stream->cursor < stream->coalesce) {
+		if (stream->full_ns == 0)
+			stream->full_ns = now_ns + stream->coalesce * FRAME_NS;
+		if (now_ns < stream->full_ns)
+			return stream->full_ns;
+	}
+	stream->full_ns = 0;
 	if (paced(stream, now_ns) < max)
 		return stream->due_ns + max * PACE_NS - BURST_NS;
 	uint8_t pcm[STREAM_FRAMES_PER_MESSAGE * PCM_CELL_BYTES];
@@ -389,14 +447,8 @@ static uint64_t send_some(struct stream *stream, uint64_t now_ns)
 	// The only other writer of the claim sets the stop bit: then these frames belong to the next stream.
 	if ((before & CLAIM_STOPPED) != 0 || !atomic_compare_exchange_strong(&stream->claim, &before, stream->cursor << 1))
 		return UINT64_MAX;
-	audio_chunk chunk;
-	mentra__livekit__bridge__audio_chunk__init(&chunk);
-	chunk.pcm_data = (ProtobufCBinaryData){.len = bytes, .data = pcm};
-	chunk.sample_rate = PCM_RATE_HZ;
-	chunk.channels = 1;
-	chunk.timestamp_ms = first.capture_us / 1000;
 	stream->in_flight = count;
-	if (!call_write(call, &chunk.base))
+	if (!write_message(stream, &first, count, (ProtobufCBinaryData){.len = bytes, .data = pcm}))
 		return UINT64_MAX;
 	uint64_t handed_ns = clock_mono_ns();
 	for (unsigned i = 0; i < count; i++)
@@ -436,6 +488,16 @@ const struct call_method svc_stream_audio = {
 	.path = "/mentra.livekit.bridge.LiveKitBridge/StreamAudio",
 	.streaming = true,
 	.message = on_message,
+	.half_closed = on_half_closed,
+	.written = on_written,
+	.gone = on_gone,
+	.destroy = on_destroy,
+};
+
+const struct call_method svc_stream_listen = {
+	.path = "/relay.v1.Audio/Listen",
+	.streaming = true,
+	.message = on_listen,
 	.half_closed = on_half_closed,
 	.written = on_written,
 	.gone = on_gone,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 //
-// svc_stream.h - StreamAudio: a cursor into the user's ring, sent down one write at a time.
+// svc_stream.h - StreamAudio and relay.v1.Audio.Listen: a cursor into the user's ring, sent down one write at a time.
 #pragma once
 
 #include "controlplane/grpc_call.h"
@@ -10,7 +10,8 @@
 #define STREAM_BEHIND_FRAMES 5      // a stream with more than this waiting puts several frames into one message
 #define STREAM_FRAMES_PER_MESSAGE 5 // at most: 100 ms, 3,200 bytes
 
-extern const struct call_method svc_stream_audio;
+extern const struct call_method svc_stream_audio; // mentra.livekit.bridge
+extern const struct call_method svc_stream_listen; // relay.v1.Audio
 
 // Send what may be sent on every stream of the worker. Returns when it wants to run again (clock_mono_ns), UINT64_MAX:
 // at the next wake-up.

@@ -201,7 +201,7 @@ static int fake_attach(const char *user_id, struct slot_stream *stream)
 		return -ENOENT;
 	fake_end(user, SLOT_STREAM_OK, "newer stream");
 	stream->pcm = pcm_ref(user->pcm);
-	stream->cursor = user->delivered;
+	stream->cursor = stream->from_now ? pcm_head(user->pcm) : user->delivered;
 	stream->generation = atomic_fetch_add(&user->attaches, 1) + 1;
 	user->stream = stream;
 	return 0;

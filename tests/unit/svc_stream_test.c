@@ -17,6 +17,7 @@
 #include "controlplane/latency.h"
 #include "controlplane/svc_stream.h"
 #include "proto/mentra/livekit_bridge.pb-c.h"
+#include "proto/relay/v1/audio.pb-c.h"
 #include "tests/support/fake_slot.c"
 #include "tests/support/grpc_client.c"
 
@@ -287,6 +288,46 @@ static void newest_stream_wins_and_loses_nothing(void **state)
 	expect_end(&calls[current], GRPC_STATUS_OK, "");
 }
 
+static void listen_says_more_and_begins_where_it_is_told(void **state)
+{
+	struct fake_user *user = fake_user("listener", 1000);
+	for (int i = 0; i < 7; i++)
+		write_frame(user);
+	for (int from_now = 0; from_now < 2; from_now++) {
+		struct client_call call;
+		client_start(&call, &client, "/relay.v1.Audio/Listen", 60000);
+		assert_true(client_initial(&call));
+		char user_id[] = "listener";
+		Relay__V1__ListenRequest request = RELAY__V1__LISTEN_REQUEST__INIT;
+		request.user_id = user_id;
+		request.from_now = from_now;
+		request.coalesce_ms = 60;
+		assert_true(client_send(&call, &request.base));
+		while (atomic_load(&user->attaches) < (unsigned)from_now + 1)
+			sched_yield();
+		for (int i = 0; from_now && i < 3; i++)
+			write_frame(user);
+		uint64_t next = from_now ? 7 : 0;
+		for (unsigned messages = 0; next < (from_now ? 10 : 7); messages++) {
+			Relay__V1__AudioFrames *frames =
+				(Relay__V1__AudioFrames *)client_recv(&call, &relay__v1__audio_frames__descriptor);
+			assert_non_null(frames);
+			assert_int_equal(frames->sequence, next);
+			assert_int_equal(frames->pcm.len, frames->count * PCM_CELL_BYTES);
+			assert_int_equal(frames->capture_us, 1700000000000000 + (int64_t)next * PCM_CELL_MS * 1000);
+			assert_int_equal(frames->flags, PCM_F_DECODED);
+			assert_true(messages > 0 || frames->count >= 3); // a message waits for 60 ms of audio
+			next += frames->count;
+			protobuf_c_message_free_unpacked(&frames->base, NULL);
+		}
+		grpc_call_cancel(call.call, NULL);
+		assert_int_equal(client_status(&call), GRPC_STATUS_CANCELLED);
+		client_end(&call);
+		while (atomic_load(&user->detaches) < (unsigned)from_now + 1)
+			sched_yield();
+	}
+}
+
 static void too_many_streams_are_refused(void **state)
 {
 	struct client_call calls[5];
@@ -337,6 +378,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(lapped_frames_are_counted),
 		cmocka_unit_test(cancelled_stream_is_detached),
 		cmocka_unit_test(newest_stream_wins_and_loses_nothing),
+		cmocka_unit_test(listen_says_more_and_begins_where_it_is_told),
 		cmocka_unit_test(too_many_streams_are_refused),
 		cmocka_unit_test(server_stops_with_streams_open),
 	};
