@@ -66,6 +66,8 @@ static void errors_name_line_and_key(void **state)
 		{"ports:\n  - address: 10.0.0.2/24\n" WORKERS, ":2:", "ports[0].device"},
 		{"ports:\n  - device: \"null\"\n    address: 10.0.0.2/24\n    gateway: 10.9.0.1\n" WORKERS, ":4:", "gateway"},
 		{"ports:\n  - device: \"null\"\n    address: 10.0.0.2/24\n    udp_ports: 9-8\n" WORKERS, ":4:", "udp_ports"},
+		{"ports:\n  - { device: \"null\", address: 10.0.0.2/24 }\n  - { device: \"null\", address: 10.0.1.2/24 }\n" WORKERS,
+			":3:", "one port"},
 		{PORT "workers:\n  cores: [x]\n", ":3:", "x"},
 		{PORT "workers:\n  cores: [0]\n  idle: never\n", ":4:", "workers.idle"},
 		{PORT, ":", "workers.cores"},
