@@ -28,8 +28,8 @@
 #define SLOTS 64
 #define ADMIN_SLOTS 8
 #define MESSAGE_BYTES_MAX (1 << 20) // uplink chunks may be large; everything else is small
-#define POLITE_MS 1500              // for open calls to end by themselves
-#define CANCELLED_MS 1500
+#define POLITE_MS 300 // for open calls to end by themselves: the next process answers within 1.5 s of the signal
+#define CANCELLED_MS 700
 #define ERRORS_PER_SECOND 5         // of gRPC itself, in our log
 #define GOODBYE "server is going away"
 

@@ -12,7 +12,7 @@
 int grpc_server_launch(const struct config *config, struct err *err);
 // grpc.health says NOT_SERVING from now on; inherited sockets are left to the next process. Any thread.
 void grpc_server_set_draining(void);
-// Stop accepting, end what is open (UNAVAILABLE), join the threads. Blocks, at most about 3 s. After slots_drain and
+// Stop accepting, end what is open (UNAVAILABLE), join the threads. Blocks, at most about 1 s. After slots_drain and
 // control_run have returned; control_finish and slots_finish come afterwards.
 void grpc_server_stop(void);
 // The port that the TCP listener got ("HOST:0" asks for any); 0: none.
