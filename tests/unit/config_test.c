@@ -104,6 +104,16 @@ static void the_environment_overrides(void **state)
 	config = load_text(PORT WORKERS, open, &err);
 	assert_string_equal(config->grpc.tcp, "0.0.0.0:9191");
 	config_free(config);
+	// What else is set around the older bridge changes nothing and breaks nothing.
+	char *const older[] = {"BETTERSTACK_SOURCE_TOKEN=t", "BETTERSTACK_INGESTING_HOST=h", "NODE_ENV=staging", "REGION=eu",
+		"SERVER_NAME=a1", "LIVEKIT_URL=ws://x", "PORT=", NULL};
+	config = load_text(PORT WORKERS "grpc: { socket: /tmp/file.sock, tcp: \"\" }\n", older, &err);
+	assert_non_null(config);
+	assert_string_equal(config->log.env, "staging");
+	assert_string_equal(config->log.server, "a1");
+	assert_string_equal(config->grpc.socket, "/tmp/file.sock");
+	assert_string_equal(config->grpc.tcp, "");
+	config_free(config);
 	char *const bad[] = {"PORT=http", NULL};
 	assert_null(load_text(PORT WORKERS, bad, &err));
 	assert_non_null(strstr(err.text, "PORT"));
