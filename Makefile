@@ -8,11 +8,11 @@ help:
 
 build:
 	@tests/setup build
-	@cmake --preset release >/dev/null && cmake --build build/release
+	@tests/build release "release (relayd, relayctl)"
 
 demo:
 	@tests/setup
-	@cmake --preset release >/dev/null && cmake --build build/release
+	@tests/build release "release (relayd, relayctl)"
 	@tests/demo
 
 test:

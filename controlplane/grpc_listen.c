@@ -225,6 +225,12 @@ int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, struc
 	return rc < 0 ? err_set(err, rc, "epoll: %s", strerror(-rc)) : 0;
 }
 
+void grpc_listen_leave(const struct grpc_socket *socket)
+{
+	if (listener.epoll_fd >= 0 && socket->fd >= 0)
+		epoll_ctl(listener.epoll_fd, EPOLL_CTL_DEL, socket->fd, NULL);
+}
+
 int grpc_listen_start(unsigned max_connections, struct err *err)
 {
 	listener.max_connections = max_connections;

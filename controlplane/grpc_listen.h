@@ -19,6 +19,8 @@ struct grpc_conn;
 int grpc_listen_start(unsigned max_connections, struct err *err);
 // Accept from a socket into a server. Before or after start; the socket stays the caller's.
 int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, struct err *err);
+// Accept no more from it: who connects waits in its queue for the next process. Any thread.
+void grpc_listen_leave(const struct grpc_socket *socket);
 void grpc_listen_stop(void);
 
 // The connection of a call whose peer is "fd:N", with a reference, or NULL. Any thread.

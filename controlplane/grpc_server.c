@@ -28,8 +28,8 @@
 #define SLOTS 64
 #define ADMIN_SLOTS 8
 #define MESSAGE_BYTES_MAX (1 << 20) // uplink chunks may be large; everything else is small
-#define POLITE_MS 1500              // for open calls to end by themselves
-#define CANCELLED_MS 1500
+#define POLITE_MS 300 // for open calls to end by themselves: the next process answers within 1.5 s of the signal
+#define CANCELLED_MS 700
 #define ERRORS_PER_SECOND 5         // of gRPC itself, in our log
 #define GOODBYE "server is going away"
 
@@ -62,6 +62,7 @@ static struct {
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	unsigned shutdowns; // servers that have said they are down
+	_Atomic(bool) handed_over; // the bridge's sockets are the next process's: its shutdown has begun
 } server = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 // ---- threads
@@ -282,6 +283,7 @@ int grpc_server_launch(const struct config *config, struct err *err)
 	call_streams_max = config->grpc.max_streams;
 	atomic_store(&call_draining, false);
 	atomic_store(&call_stopped, false);
+	atomic_store(&server.handed_over, false);
 	svc_bridge_started();
 
 	gpr_set_log_function(log_grpc);
@@ -357,7 +359,8 @@ static bool servers_shutdown(void)
 			grpc_completion_queue_next(workers[0].queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
 		return true;
 	}
-	grpc_server_shutdown_and_notify(bridge.server, workers[0].queue, &shutdown_tags[0]);
+	if (!atomic_exchange(&server.handed_over, true))
+		grpc_server_shutdown_and_notify(bridge.server, workers[0].queue, &shutdown_tags[0]);
 	grpc_server_shutdown_and_notify(admin.server, workers[0].queue, &shutdown_tags[1]);
 	for (unsigned i = 0; i < server.workers_started; i++) {
 		end_mails[i] = (struct end_mail){.mail = {.fn = end_all, .discard = end_discard}, .worker = &workers[i]};
@@ -409,9 +412,26 @@ void grpc_server_stop(void)
 	grpc_shutdown();
 }
 
+// Who calls from now on is for the process that inherits the sockets after us: we accept no more, and tell those who are
+// connected to connect anew (GOAWAY), which leads them into the sockets' queues. Calls that run go on. On sockets of our own
+// there is nobody after us, and we say no ourselves.
+static void hand_over(void)
+{
+	const struct grpc_socket *const sockets[] = {&server.unix_socket, &server.tcp_socket};
+	bool all = true;
+	for (unsigned i = 0; i < ARRAY_SIZE(sockets); i++) {
+		if (sockets[i]->inherited)
+			grpc_listen_leave(sockets[i]);
+		all = all && (sockets[i]->inherited || sockets[i]->fd < 0);
+	}
+	if (all && !atomic_exchange(&server.handed_over, true))
+		grpc_server_shutdown_and_notify(bridge.server, workers[0].queue, &shutdown_tags[0]);
+}
+
 void grpc_server_set_draining(void)
 {
 	atomic_store(&call_draining, true);
+	hand_over();
 	for (unsigned i = 0; i < server.worker_count; i++)
 		grpc_wake_up(&workers[i].wake);
 }

@@ -10,13 +10,18 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <rte_bus_vdev.h>
 
+#include "dataplane/plane.h"
+
 // Frames per af_packet ring: 8192 ride out a stall of some 160 ms at 50 kpps (facts: dpdk.md 3).
 #define AF_PACKET_FRAMES 8192
+#define AF_PACKET_FRAMES_LEAST 256
+#define AF_PACKET_FRAME_BYTES 2048
 #define AF_PACKET_BLOCK_BYTES 1048576
 #define QUEUE_DESCRIPTORS 1024
 
@@ -40,6 +45,26 @@ static unsigned port_queue_count(const struct dataplane_port_config *config, uns
 	return MIN_OF(queues, PORT_QUEUES_MAX);
 }
 
+// Frames per ring such that all rings fit into the memory this process may lock: the PMD maps a receive and a transmit
+// ring a queue with MAP_LOCKED, and who is not root of the machine has RLIMIT_MEMLOCK (8 MiB, often).
+static unsigned af_packet_frames(const struct dataplane_port_config *config, unsigned queues)
+{
+	unsigned frames = AF_PACKET_FRAMES;
+	for (; frames > AF_PACKET_FRAMES_LEAST; frames /= 2) {
+		size_t bytes = 2 * (size_t)queues * frames * AF_PACKET_FRAME_BYTES;
+		// Nothing is touched: the kernel checks the limit, and no page can be populated.
+		void *probe = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
+		if (probe != MAP_FAILED) {
+			munmap(probe, bytes);
+			break;
+		}
+	}
+	if (frames < AF_PACKET_FRAMES)
+		plane_log(1, "port %s: rings of %u frames instead of %d: the limit of locked memory (ulimit -l) allows no more",
+			config->name, frames, AF_PACKET_FRAMES);
+	return frames;
+}
+
 int port_eal_args(const struct dataplane_port_config *config, unsigned index, unsigned workers, char **args,
 	unsigned *count, struct err *err)
 {
@@ -51,8 +76,10 @@ int port_eal_args(const struct dataplane_port_config *config, unsigned index, un
 	if (strcmp(kind, "af_packet:") == 0) {
 		if (if_nametoindex(rest) == 0)
 			return err_set(err, ENODEV, "port %s: there is no interface %s", config->name, rest);
-		length = asprintf(&arg, "--vdev=net_af_packet%u,iface=%s,qpairs=%u,framecnt=%d,blocksz=%d", index, rest,
-			queues, AF_PACKET_FRAMES, AF_PACKET_BLOCK_BYTES);
+		unsigned frames = af_packet_frames(config, queues);
+		length = asprintf(&arg, "--vdev=net_af_packet%u,iface=%s,qpairs=%u,framesz=%d,framecnt=%u,blocksz=%u", index,
+			rest, queues, AF_PACKET_FRAME_BYTES, frames,
+			MIN_OF(AF_PACKET_BLOCK_BYTES, frames * AF_PACKET_FRAME_BYTES));
 	} else if (strcmp(kind, "af_xdp:") == 0) {
 		if (if_nametoindex(rest) == 0)
 			return err_set(err, ENODEV, "port %s: there is no interface %s", config->name, rest);

@@ -66,6 +66,8 @@ static void errors_name_line_and_key(void **state)
 		{"ports:\n  - address: 10.0.0.2/24\n" WORKERS, ":2:", "ports[0].device"},
 		{"ports:\n  - device: \"null\"\n    address: 10.0.0.2/24\n    gateway: 10.9.0.1\n" WORKERS, ":4:", "gateway"},
 		{"ports:\n  - device: \"null\"\n    address: 10.0.0.2/24\n    udp_ports: 9-8\n" WORKERS, ":4:", "udp_ports"},
+		{"ports:\n  - { device: \"null\", address: 10.0.0.2/24 }\n  - { device: \"null\", address: 10.0.1.2/24 }\n" WORKERS,
+			":3:", "one port"},
 		{PORT "workers:\n  cores: [x]\n", ":3:", "x"},
 		{PORT "workers:\n  cores: [0]\n  idle: never\n", ":4:", "workers.idle"},
 		{PORT, ":", "workers.cores"},
@@ -101,6 +103,16 @@ static void the_environment_overrides(void **state)
 	char *const open[] = {"PORT=9191", "RELAY_INSECURE_TCP=1", NULL};
 	config = load_text(PORT WORKERS, open, &err);
 	assert_string_equal(config->grpc.tcp, "0.0.0.0:9191");
+	config_free(config);
+	// What else is set around the older bridge changes nothing and breaks nothing.
+	char *const older[] = {"BETTERSTACK_SOURCE_TOKEN=t", "BETTERSTACK_INGESTING_HOST=h", "NODE_ENV=staging", "REGION=eu",
+		"SERVER_NAME=a1", "LIVEKIT_URL=ws://x", "PORT=", NULL};
+	config = load_text(PORT WORKERS "grpc: { socket: /tmp/file.sock, tcp: \"\" }\n", older, &err);
+	assert_non_null(config);
+	assert_string_equal(config->log.env, "staging");
+	assert_string_equal(config->log.server, "a1");
+	assert_string_equal(config->grpc.socket, "/tmp/file.sock");
+	assert_string_equal(config->grpc.tcp, "");
 	config_free(config);
 	char *const bad[] = {"PORT=http", NULL};
 	assert_null(load_text(PORT WORKERS, bad, &err));

@@ -7,11 +7,11 @@ import loader from '@grpc/proto-loader';
 const protoRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../../../proto');
 
 export class Cloud {
-  constructor(address = process.env.BRIDGE_ADDR) {
+  constructor(address = process.env.BRIDGE_ADDR, options = {}) {
     const definition = loader.loadSync(path.join(protoRoot, 'mentra/livekit_bridge.proto'), {
       keepCase: true, longs: String, enums: String, defaults: true, oneofs: true });
     const { LiveKitBridge } = grpc.loadPackageDefinition(definition).mentra.livekit.bridge;
-    this.client = new LiveKitBridge(address, grpc.credentials.createInsecure());
+    this.client = new LiveKitBridge(address, grpc.credentials.createInsecure(), options);
   }
 
   call(method, request, options = {}) {

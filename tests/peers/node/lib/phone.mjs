@@ -1,4 +1,5 @@
 // phone.mjs - a phone: LiveKit's own SDK, speaking as a microphone track or as data packets.
+import './quiet.mjs';
 import { AudioFrame, AudioSource, LocalAudioTrack, Room, TrackPublishOptions, TrackSource } from '@livekit/rtc-node';
 import { numberedFrame } from './signal.mjs';
 import { rooms } from './tokens.mjs';
