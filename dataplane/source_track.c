@@ -208,6 +208,13 @@ static void feed_counts(struct source *source, struct source_feed *feed, const s
 		(uint64_t)(feed->reception.jitter_ticks * 1000 / RTP_TICKS_PER_MS), memory_order_relaxed);
 }
 
+// Around a swap: what the other leg has brought already, though it may have been numbered otherwise (a mute in between).
+static bool is_copy(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet)
+{
+	int32_t ahead = (int32_t)(packet->timestamp + feed->timestamp_offset - source->track.timestamp_next);
+	return source_watched(source, packet->arrival_ns) && source->track.decoded && ahead < 0;
+}
+
 enum drop source_track_input(struct source *source, struct source_feed *feed, const struct source_rtp *packet, bool *ret_keep)
 {
 	struct source_counters *counters = &source->counters;
@@ -232,7 +239,7 @@ enum drop source_track_input(struct source *source, struct source_feed *feed, co
 	if (feed == source->main)
 		source->heard = true;
 	drop = track_put_blocks(source, feed, packet, blocks, count);
-	if (drop == DROP_JITTER_DUPLICATE && source->mode == HEARING_BOTH) {
+	if (UNLIKELY(drop == DROP_JITTER_DUPLICATE || drop == DROP_JITTER_LATE) && is_copy(source, feed, packet)) {
 		source_copy_seen(source);
 		drop = DROP_COPY;
 	} else if (drop == DROP_JITTER_DUPLICATE) {

@@ -1,5 +1,6 @@
 // outage.mjs - networks that are cut and processes that are killed.
 import { spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { testbed } from './world.mjs';
@@ -27,6 +28,27 @@ function rules(place, chains, drops) {
 }
 
 export const heal = (place) => testbed('exec', place, 'nft', 'delete', 'table', 'inet', 'cut');
+
+// A second server beside the first one, on ports of its own; url is where it is.
+export async function secondServer() {
+  const folder = path.dirname(process.env.SFU_LOG), config = path.join(folder, 'livekit-2.yaml');
+  writeFileSync(config, readFileSync(path.join(folder, 'livekit.yaml'), 'utf8').replace('port: 7880', 'port: 7890').replace('udp_port: 7882', 'udp_port: 7892'));
+  const server = path.resolve(here, `../../../build/peers/livekit-server-${readFileSync(path.join(folder, 'sfu-version'), 'utf8').trim()}`);
+  const [command, ...words] = process.env.SFU_EXEC.split(' ');
+  const child = spawn(command, [...words, server, '--config', config], { stdio: 'ignore' });
+  const url = process.env.LIVEKIT_URL.replace('7880', '7890');
+  for (let tries = 0; ; tries++) {
+    const up = await fetch(url.replace(/^ws/, 'http')).then((answer) => answer.ok, () => false);
+    if (up) break;
+    if (tries > 400) throw new Error('the second server does not come up');
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  return { url, stop: () => new Promise((done) => {
+    child.on('exit', done);
+    child.kill('SIGTERM');
+    child.kill('SIGKILL');
+  }) };
+}
 
 // A program of tests/peers/node in a process of its own; lines is what it has printed, each a JSON object.
 export function program(name, ...args) {
