@@ -9,8 +9,10 @@ const RESUMES = Number(process.env.SWAP_RESUMES ?? 60), USERS = Number(process.e
 const EACH = Number(process.env.SWAP_EACH ?? 5), IDENTITIES = Number(process.env.SWAP_IDENTITIES ?? 16);
 const ROOMS = Number(process.env.SWAP_ROOMS ?? 6);
 
+// The last KEPT accounts are kept for all users together.
+const KEPT = 400;
 const settled = (user, count) =>
-  until('the accounts', async () => (await swapsOf(user.id)).filter((swap) => swap.result === 'done').length >= count);
+  until('the accounts', async () => (await swapsOf(user.id)).filter((swap) => swap.result === 'done').length >= Math.min(count, KEPT));
 
 function account(swaps, kind) {
   for (const swap of swaps) {

@@ -1,6 +1,6 @@
 // swaps.mjs - what tests of always-replace share: a cloud that listens over many streams, and what it has heard in all of them.
 import {
-  assert, ask, countOrder, heardSteps, newUser, receivedNumbers, session, sleep, stepsInOrder, toneSamples, until,
+  assert, ask, countOrder, heardSteps, newUser, receivedNumbers, session, sleep, stepsInOrder, toneLoop, until,
 } from './world.mjs';
 
 export const swapsOf = async (user_id) => (await ask('ListSwaps', { user_id })).swaps;
@@ -11,7 +11,7 @@ export async function speaker(label, way) {
   const voice = { user, phone, way, streams: [], speaking: {}, answers: [] };
   if (way === 'track') await phone.publish();
   voice.speak = () => {
-    voice.speech = way === 'track' ? phone.speakTrack(toneSamples(48000), voice.speaking) : phone.speakData(Infinity, voice.speaking);
+    voice.speech = way === 'track' ? phone.speakTrack(toneLoop(), voice.speaking, { loop: true }) : phone.speakData(Infinity, voice.speaking);
   };
   voice.listen = () => {
     const stream = user.stream();

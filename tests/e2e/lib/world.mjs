@@ -8,9 +8,9 @@ import { createRequire } from 'node:module';
 import { Phone } from '../../peers/node/lib/phone.mjs';
 import { Cloud, samplesOf, until } from '../../peers/node/lib/cloud.mjs';
 import { rooms, token } from '../../peers/node/lib/tokens.mjs';
-import { CELL, STEP_MS, countOrder, frameNumber, pitchOf, stepPitch, toneSamples } from '../../peers/node/lib/signal.mjs';
+import { CELL, STEP_MS, countOrder, frameNumber, pitchOf, stepPitch, toneLoop, toneSamples } from '../../peers/node/lib/signal.mjs';
 
-export { Phone, Cloud, samplesOf, until, rooms, token, countOrder, toneSamples, assert };
+export { Phone, Cloud, samplesOf, until, rooms, token, countOrder, toneLoop, toneSamples, assert };
 const here = path.dirname(fileURLToPath(import.meta.url));
 const require = createRequire(path.join(here, '../../peers/node/lib/'));
 const grpc = require('@grpc/grpc-js');

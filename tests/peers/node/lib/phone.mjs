@@ -54,16 +54,18 @@ export class Phone {
     return rooms().mutePublishedTrack(this.room.name, this.identity, this.publication.sid, muted);
   }
 
-  // Speaks samples of 48 kHz (array, or generator for an endless voice) until they end or speaking.stop is set.
-  async speakTrack(samples, speaking = {}) {
+  // Speaks samples of 48 kHz (array, or generator for an endless voice) until they end or speaking.stop is set; with loop an array
+  // of whole frames never ends.
+  async speakTrack(samples, speaking = {}, { loop = false } = {}) {
     const per = (48000 * FRAME_MS) / 1000;
     const iterator = Symbol.iterator in samples && !ArrayBuffer.isView(samples) ? samples[Symbol.iterator]() : null;
     await paced(async (n) => {
       const pcm = new Int16Array(per);
       if (iterator) for (let i = 0; i < per; i++) pcm[i] = iterator.next().value;
       else {
-        if (n * per >= samples.length) return false;
-        pcm.set(samples.subarray(n * per, (n + 1) * per));
+        if (!loop && n * per >= samples.length) return false;
+        const at = (n * per) % samples.length;
+        pcm.set(samples.subarray(at, at + per));
       }
       if (speaking.stop || !this.source) return false;
       await this.source.captureFrame(new AudioFrame(pcm, 48000, 1, per));

@@ -52,6 +52,16 @@ export function* toneSamples(rate) {
   }
 }
 
+// The same for many phones in one program, made once: the sequence of pitches begins anew every 64 steps.
+let table;
+export function toneLoop() {
+  if (!table) {
+    const tone = toneSamples(48000);
+    table = Int16Array.from({ length: (48000 * STEP_MS * 64) / 1000 }, () => tone.next().value);
+  }
+  return table;
+}
+
 // Which pitch a block of 16 kHz samples carries, -1 for none that stands out (Goertzel).
 export function pitchOf(pcm) {
   let total = 0;
