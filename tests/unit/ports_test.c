@@ -22,7 +22,7 @@
 
 #define OUR_IP 0x0a630102u  // 10.99.1.2
 #define PEER_IP 0x0a630101u // 10.99.1.1
-#define LIMIT_NS 20000000000u
+#define LIMIT_NS 10000000000u
 #define ECHOES 200u
 
 static char folder[] = "/tmp/relay-ports-XXXXXX", socket_path[64];
@@ -63,7 +63,8 @@ static void expect_exit(pid_t pid)
 {
 	int status = -1;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
+	if (!WIFEXITED(status))
+		fail_msg("ended by signal %d", WTERMSIG(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
@@ -161,13 +162,14 @@ static uint16_t echo_frame(const struct peer *peer, uint8_t *frame)
 	return 50;
 }
 
-static void peer_main(void)
+static void peer_main(int ready_fd)
 {
 	struct peer peer = {0};
 	uint8_t frame[64];
 	static const struct rte_ether_addr nobody = {{0}};
-	uint64_t limit = clock_mono_ns() + LIMIT_NS;
 	peer_start(&peer);
+	MUST(write(ready_fd, "", 1) == 1);
+	uint64_t limit = clock_mono_ns() + LIMIT_NS;
 	while (memcmp(&peer.theirs, &nobody, 6) == 0) {
 		peer_send(&peer, frame, arp_frame(&peer, frame));
 		for (int i = 0; i < 50; i++) {
@@ -182,6 +184,8 @@ static void peer_main(void)
 		if (sent == answered && peer_send(&peer, frame, bytes))
 			sent++;
 		sched_yield();
+		if (clock_mono_ns() >= limit)
+			fprintf(stderr, "%u sent, %u answered\n", sent, answered);
 		MUST(clock_mono_ns() < limit);
 	}
 	put_be16(frame + 12, 0x86dd);
@@ -195,15 +199,16 @@ static void memif_main(void)
 {
 	ENTERS(control_role);
 	char device[96];
-	int pipe_fds[2];
-	MUST(pipe(pipe_fds) == 0);
+	int pipe_fds[2], ready_fds[2];
+	MUST(pipe(pipe_fds) == 0 && pipe(ready_fds) == 0);
 	pid_t peer = fork();
 	if (peer == 0) {
 		dup2(pipe_fds[0], STDIN_FILENO);
 		close(pipe_fds[1]);
-		peer_main();
+		peer_main(ready_fds[1]);
 	}
 	close(pipe_fds[0]);
+	MUST(read(ready_fds[0], device, 1) == 1); // a socket that is bound and does not listen yet refuses us
 	snprintf(device, sizeof(device), "memif:%s", socket_path);
 	start_dataplane(device);
 	struct dataplane_info info;
@@ -212,14 +217,18 @@ static void memif_main(void)
 		dataplane_info(&info);
 		usleep(1000);
 	} while (info.drops[DROP_ETH_UNKNOWN_TYPE] == 0 && clock_mono_ns() < limit);
+	for (unsigned d = 1; d < DROP_COUNT; d++)
+		if (info.drops[d] != 0 && d != DROP_ETH_UNKNOWN_TYPE)
+			fprintf(stderr, "%s: %lu\n", drop_name(d), info.drops[d]);
 	MUST(info.drops[DROP_ETH_UNKNOWN_TYPE] == 1);
 	MUST(info.ports[0].up);
 	MUST(info.ports[0].tx_packets >= ECHOES + 1);
 	MUST(info.drops[DROP_TX_RING_FULL] == 0);
+	// The PMD unmaps the shared memory when its peer goes, also under a worker that reads it: we go first.
+	dataplane_stop();
 	close(pipe_fds[1]);
 	int status = -1;
 	MUST(waitpid(peer, &status, 0) == peer && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	dataplane_stop();
 	exit(0);
 }
 
