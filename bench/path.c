@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: ISC
+//
+// path.c - bursts of the worker's path, timed beside their bare parts.
+//
+// Runs on: worker.
+
+#include "bench/path.h"
+
+static unsigned bare_at;
+
+// One burst from the pool to the pool; returns how many packets it held.
+static unsigned burst(uint64_t *ret_cycles)
+{
+	ENTERS(worker_role);
+	struct worker *worker = world_worker();
+	struct rte_mbuf *mbufs[BURST_MAX];
+	unsigned port;
+	uint64_t began = bench_now();
+	enum stage back_to = stages_on ? stage_enter(STAGE_MBUF) : STAGE_OUTSIDE;
+	if (rte_pktmbuf_alloc_bulk(plane.pool, mbufs, BURST_MAX) != 0)
+		abort();
+	if (stages_on)
+		stage_leave(back_to);
+	uint64_t cycles = bench_now() - began;
+	unsigned fed = world_feed(mbufs, BURST_MAX, &port);
+	for (unsigned i = fed; i < BURST_MAX; i++)
+		rte_pktmbuf_free(mbufs[i]);
+
+	began = bench_now();
+	worker->now_ns = clock_mono_ns();
+	back_to = stages_on ? stage_enter(STAGE_RX) : STAGE_OUTSIDE;
+	unsigned count = rte_eth_rx_burst(plane.ports[0].id, 0, mbufs, BURST_MAX);
+	if (stages_on) {
+		stage_leave(back_to);
+		back_to = stage_enter(STAGE_HEADERS);
+	}
+	ingress_wire(worker, port, mbufs, count);
+	if (stages_on)
+		stage_leave(back_to);
+	rcu_quiescent(0);
+	*ret_cycles = cycles + bench_now() - began - 2 * bench_stamp_cost();
+	return count;
+}
+
+static double per_packet(struct bench_series *series)
+{
+	// Hundredths of a cycle a packet.
+	double value = bench_percentile(series, 50) / 100;
+	bench_free(series);
+	return value;
+}
+
+void path_run(unsigned blocks, unsigned rounds, bool opus, bool staged, struct path_result *ret_result)
+{
+	ENTERS(worker_role);
+	struct worker *worker = world_worker();
+	struct bench_series total = {0}, bare[BARE_COUNT] = {{0}};
+	*ret_result = (struct path_result){0};
+	stages_no_opus = !opus;
+	for (unsigned block = 0; block < blocks + 1; block++) {
+		world_prepare(rounds);
+		bool warm_up = block == 0;
+		uint64_t cells = stats_get(&worker->stats.frames);
+		stages_on = staged && !warm_up;
+		if (block == 1)
+			stages_reset();
+		unsigned bursts = 0;
+		while (world.next < world.frames_count) {
+			uint64_t cycles;
+			unsigned count = burst(&cycles);
+			bursts++;
+			if (warm_up || count == 0)
+				continue;
+			ret_result->packets += count;
+			bench_add(&total, cycles * 100 / count);
+		}
+		stages_on = false;
+		if (warm_up)
+			world_report();
+		else
+			ret_result->delivered += stats_get(&worker->stats.frames) - cells;
+		// Part after part within a burst: they share the caches as they do in the path.
+		for (unsigned b = 0; b < bursts && !staged; b++) {
+			for (unsigned part = 0; part < BARE_COUNT; part++) {
+				if ((part == BARE_OPUS && !opus) || part >= BARE_RTE_HASH)
+					continue;
+				uint64_t cycles = bare_burst(part, bare_at + b);
+				if (!warm_up)
+					bench_add(&bare[part], (cycles - MIN_OF(bench_stamp_cost(), cycles)) * 100 / BURST_MAX);
+			}
+		}
+		for (unsigned b = 0; b < bursts && !staged && !warm_up; b++)
+			for (unsigned part = BARE_RTE_HASH; part < BARE_COUNT; part++)
+				bench_add(&bare[part], bare_burst(part, bare_at + b) * 100 / BURST_MAX);
+		bare_at += bursts;
+	}
+	ret_result->total = per_packet(&total);
+	for (unsigned part = 0; part < BARE_COUNT; part++) {
+		ret_result->bare[part] = bare[part].count > 0 ? per_packet(&bare[part]) : 0;
+		if (bare_counts(part))
+			ret_result->bare_sum += ret_result->bare[part];
+	}
+	for (unsigned stage = 0; stage < STAGE_COUNT && ret_result->packets > 0; stage++)
+		ret_result->stages[stage] = stage_cycles(stage) / (double)ret_result->packets;
+}
