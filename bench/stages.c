@@ -129,7 +129,7 @@ WRAP(STAGE_JITTER, drop_reason, jitter_put,
 WRAP(STAGE_JITTER, jitter_packet_pointer, jitter_get, (struct jitter * jitter, uint64_t now_ns, unsigned *ret_lost), jitter,
 	now_ns, ret_lost)
 WRAP_VOID(STAGE_RECUT, recut_run, (struct recut * recut, struct pcm *pcm, const struct recut_run *run), recut, pcm, run)
-WRAP_VOID(STAGE_PCM, pcm_write, (struct pcm * pcm, struct pcm_frame *frame), pcm, frame)
+WRAP_VOID(STAGE_PCM, pcm_write_cell, (struct pcm * pcm, struct pcm_frame *frame, const int16_t *samples), pcm, frame, samples)
 WRAP_VOID(STAGE_TIMER, worker_source_fed, (struct worker * worker, struct home *home), worker, home)
 
 typedef struct OpusDecoder OpusDecoder;
