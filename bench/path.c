@@ -54,7 +54,7 @@ void path_run(unsigned blocks, unsigned rounds, bool opus, bool staged, struct p
 {
 	ENTERS(worker_role);
 	struct worker *worker = world_worker();
-	struct bench_series total = {0}, bare[BARE_COUNT] = {{0}};
+	struct bench_series total = {0}, bare[BARE_COUNT] = {{0}}, stages[STAGE_COUNT] = {{0}};
 	*ret_result = (struct path_result){0};
 	stages_no_opus = !opus;
 	for (unsigned block = 0; block < blocks + 1; block++) {
@@ -62,17 +62,19 @@ void path_run(unsigned blocks, unsigned rounds, bool opus, bool staged, struct p
 		bool warm_up = block == 0;
 		uint64_t cells = stats_get(&worker->stats.frames);
 		stages_on = staged && !warm_up;
-		if (block == 1)
-			stages_reset();
 		unsigned bursts = 0;
 		while (world.next < world.frames_count) {
 			uint64_t cycles;
+			if (stages_on)
+				stages_reset();
 			unsigned count = burst(&cycles);
 			bursts++;
 			if (warm_up || count == 0)
 				continue;
 			ret_result->packets += count;
 			bench_add(&total, cycles * 100 / count);
+			for (unsigned stage = 0; stages_on && stage < STAGE_COUNT; stage++)
+				bench_add(&stages[stage], (uint64_t)(stage_cycles(stage) * 100 / count));
 		}
 		stages_on = false;
 		if (warm_up)
@@ -100,6 +102,6 @@ void path_run(unsigned blocks, unsigned rounds, bool opus, bool staged, struct p
 		if (bare_counts(part))
 			ret_result->bare_sum += ret_result->bare[part];
 	}
-	for (unsigned stage = 0; stage < STAGE_COUNT && ret_result->packets > 0; stage++)
-		ret_result->stages[stage] = stage_cycles(stage) / (double)ret_result->packets;
+	for (unsigned stage = 0; stage < STAGE_COUNT; stage++)
+		ret_result->stages[stage] = stages[stage].count > 0 ? per_packet(&stages[stage]) : 0;
 }

@@ -9,7 +9,7 @@
 
 struct path_result {
 	double total;             // cycles a packet, median over bursts: mbuf alloc to mbuf free
-	double stages[STAGE_COUNT]; // of a run with wrappers, mean
+	double stages[STAGE_COUNT]; // of a run with wrappers, median
 	double bare[BARE_COUNT];  // cycles a packet, median over bursts
 	double bare_sum;          // of those that count
 	uint64_t delivered;       // cells written in the timed bursts

@@ -94,6 +94,7 @@ static struct transport *transport_make(unsigned index, const struct world_sessi
 	transport->local = address_of(index);
 	transport->generation = 1;
 	transport->source = session->source;
+	transport->home = home_of(session->source);
 	transport->rx.srtp = srtp_create(&world.keys, err);
 	transport->rx.streams[0] = (struct transport_stream){session->ssrc, PT_OPUS, PT_RED, true, true};
 	return transport->rx.srtp != NULL ? transport : NULL;

@@ -118,12 +118,12 @@ static void words_get(const struct cell *cell, void *to)
 }
 #endif
 
-void pcm_prefetch(const struct pcm *pcm)
+// The cell that is written next was last touched a ring's length ago.
+static void prefetch(const struct pcm *pcm, uint64_t seq)
 {
-	uint64_t seq = atomic_load_explicit(&pcm->head, memory_order_relaxed);
 	const char *cell = (const char *)&pcm->cells[seq % pcm->count];
 	for (size_t at = 0; at < sizeof(struct cell); at += CACHE_LINE_BYTES)
-		__builtin_prefetch(cell + at, 1);
+		__builtin_prefetch(cell + at, 0, 2);
 }
 
 void pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *samples)
@@ -144,6 +144,7 @@ void pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *sam
 			atomic_exchange_explicit(&waker->asleep, 0, memory_order_seq_cst) != 0)
 			eventfd_write(waker->event_fd, 1);
 	}
+	prefetch(pcm, seq + 1);
 }
 
 void pcm_write(struct pcm *pcm, struct pcm_frame *frame)
