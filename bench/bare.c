@@ -15,9 +15,10 @@
 #include <urcu/rculfhash.h>
 
 #include "bench/world.h"
+#include "dataplane/source_state.h"
+#include "dataplane/srtp_context.h"
 
 #define BURST 32
-#define WALK_LINES 24 // cache lines of a session that the walk reads
 
 struct node {
 	struct cds_lfht_node node;
@@ -38,7 +39,7 @@ static struct {
 	struct node **nodes;
 	struct rte_hash *hash;
 	struct cipher **ciphers;
-	uint8_t **rings, **walks;
+	uint8_t **rings;
 	OpusDecoder **decoders;
 	IMB_MGR *imb;
 	uint8_t packets[BURST][512], plain[BURST][512];
@@ -48,7 +49,7 @@ static struct {
 const char *bare_name(enum bare part)
 {
 	static const char *const names[] = {"mbuf alloc and free", "rx burst", "cds_lfht lookup", "ipsec-mb", "memcpy payload and cell",
-		"libopus", "rte_hash bulk lookup", "walk over 24 lines"};
+		"libopus", "rte_hash bulk lookup", "bare walk over the same memory"};
 	return names[part];
 }
 
@@ -110,7 +111,6 @@ void bare_open(unsigned sessions, enum srtp_profile profile, uint32_t ring_ms, u
 	bare.nodes = must(calloc(sessions, sizeof(void *)));
 	bare.ciphers = must(calloc(sessions, sizeof(void *)));
 	bare.rings = must(calloc(sessions, sizeof(void *)));
-	bare.walks = must(calloc(sessions, sizeof(void *)));
 	bare.decoders = must(calloc(sessions, sizeof(void *)));
 	bare.table = must(cds_lfht_new_flavor(1024, 1024, 0, CDS_LFHT_AUTO_RESIZE, &urcu_qsbr_flavor, NULL));
 	struct rte_hash_parameters parameters = {.name = "bare", .entries = sessions * 2 + 64, .key_len = 8,
@@ -127,8 +127,6 @@ void bare_open(unsigned sessions, enum srtp_profile profile, uint32_t ring_ms, u
 		cipher_open(bare.ciphers[i]);
 		bare.rings[i] = must(malloc(bare.cell_count * sizeof(struct pcm_frame)));
 		memset(bare.rings[i], 0, bare.cell_count * sizeof(struct pcm_frame)); // no page fault later
-		bare.walks[i] = must(aligned_alloc(64, WALK_LINES * 64));
-		memset(bare.walks[i], 1, WALK_LINES * 64);
 	}
 }
 
@@ -138,7 +136,6 @@ void bare_close(void)
 		cds_lfht_del(bare.table, &bare.nodes[i]->node);
 		free(bare.ciphers[i]);
 		free(bare.rings[i]);
-		free(bare.walks[i]);
 		free(bare.decoders[i]);
 	}
 	rcu_quiescent(0);
@@ -152,7 +149,6 @@ void bare_close(void)
 	free(bare.nodes);
 	free(bare.ciphers);
 	free(bare.rings);
-	free(bare.walks);
 	free(bare.decoders);
 }
 
@@ -241,12 +237,38 @@ static void part_copy(unsigned first, unsigned burst)
 	}
 }
 
-static void part_walk(unsigned first)
+static void walk(const void *from, size_t bytes)
+{
+	uintptr_t line = (uintptr_t)from & ~(uintptr_t)63, end = (uintptr_t)from + bytes;
+	for (; line < end; line += CACHE_LINE_BYTES)
+		bare.found += *(const volatile uint8_t *)line;
+}
+
+// What a packet without Opus reads and writes of its session, each line once, doing nothing with it.
+static void part_walk(unsigned first, unsigned burst)
 {
 	for (unsigned i = 0; i < BURST; i++) {
-		const uint8_t *lines = bare.walks[(first + i) % bare.sessions];
-		for (unsigned l = 0; l < WALK_LINES; l++)
-			bare.found += *(const volatile uint8_t *)(lines + (size_t)l * 64);
+		const struct world_session *session = &world.sessions[(first + i) % bare.sessions];
+		const struct source *source = session->source;
+		const uint8_t *srtp = (const uint8_t *)world_srtp(session), *keys = srtp + offsetof(struct srtp, remote.rtp);
+		walk(session->transport, 2 * CACHE_LINE_BYTES);
+		walk(session->transport->home, sizeof(struct home));
+		walk(srtp, CACHE_LINE_BYTES);
+		walk(keys, 240);
+		walk(keys + sizeof(struct gcm_key_data) - 272, 272);
+		walk(source, offsetof(struct source, track.jitter.slots));
+		walk(&source->order, CACHE_LINE_BYTES);
+		walk(&source->recut, 40);
+		walk(&source->recut.samples, 32);
+		walk(&source->decoder, sizeof(source->decoder));
+		walk(&source->counters, sizeof(source->counters));
+		walk(source->samples, PCM_CELL_BYTES);
+		walk(session->pcm, CACHE_LINE_BYTES);
+		// The cell that is written and the one that is prefetched.
+		unsigned cells = world.config.ring_ms / PCM_CELL_MS;
+		for (unsigned c = 0; c < 2; c++)
+			walk((const uint8_t *)session->pcm + 2 * CACHE_LINE_BYTES + (burst + c) % cells * 11 * CACHE_LINE_BYTES,
+				11 * CACHE_LINE_BYTES);
 	}
 }
 
@@ -308,7 +330,7 @@ uint64_t bare_burst(enum bare part, unsigned burst)
 		part_rte_hash(first);
 		break;
 	default:
-		part_walk(first);
+		part_walk(first, burst);
 	}
 	uint64_t cycles = bench_now() - began;
 	if (part == BARE_RX)

@@ -82,6 +82,12 @@ static struct endpoint address_of(unsigned session)
 	return (struct endpoint){WORLD_IP + session / PORTS_PER_ADDRESS, (uint16_t)(FIRST_PORT + session % PORTS_PER_ADDRESS)};
 }
 
+const struct srtp *world_srtp(const struct world_session *session)
+{
+	ENTERS(worker_role);
+	return session->transport->rx.srtp;
+}
+
 // As transport_open makes it, without ICE agent, port bookkeeping and threads.
 static struct transport *transport_make(unsigned index, const struct world_session *session, struct err *err)
 {

@@ -64,6 +64,7 @@ void world_report(void);
 // Puts the block's next packets into mbufs that were taken from the pool, and those onto the wire.
 // *ret_port: whose they are; a burst is cut where the address changes.
 unsigned world_feed(struct rte_mbuf **mbufs, unsigned count, unsigned *ret_port);
+const struct srtp *world_srtp(const struct world_session *session);
 static inline struct worker *world_worker(void)
 {
 	return &plane.workers[0];

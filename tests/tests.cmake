@@ -50,8 +50,14 @@ if(CLANG)
   set_tests_properties(lint.roles_checked PROPERTIES LABELS lint WILL_FAIL TRUE)
 endif()
 
-# End to end: a real LiveKit server, its real SDK as the phone, the stock gRPC client as the cloud. One at a time: two cores.
+# What a packet costs against the bare parts of the same run, in the build that ships.
 option(RELAY_SUITES "the dev build runs the suites of the other builds too" OFF)
+if(RELAY_SUITES)
+  add_test(NAME bench.path COMMAND ${CMAKE_SOURCE_DIR}/build/release/bench/path_bench --short)
+  set_tests_properties(bench.path PROPERTIES LABELS bench TIMEOUT 120 RUN_SERIAL TRUE)
+endif()
+
+# End to end: a real LiveKit server, its real SDK as the phone, the stock gRPC client as the cloud. One at a time: two cores.
 if(RELAY_SUITES)
   file(GLOB E2E_TESTS CONFIGURE_DEPENDS tests/e2e/*.test.mjs)
   foreach(test IN LISTS E2E_TESTS)
