@@ -30,6 +30,7 @@ void jitter_reset(struct jitter *jitter)
 {
 	jitter->started = jitter->ready = false;
 	jitter->held = 0;
+	jitter->chunks_taken = 0;
 	jitter->seen = 0;
 	jitter->gap_ns = jitter->last_ns = jitter->given_up_ns = 0;
 }
@@ -92,6 +93,35 @@ static void learn_arrival(struct jitter *jitter, uint16_t seq, uint32_t timestam
 	wait_settle(jitter);
 }
 
+// ---- what waits
+
+static uint64_t chunks_of(size_t bytes, unsigned first)
+{
+	unsigned count = (unsigned)((bytes + JITTER_CHUNK_BYTES - 1) / JITTER_CHUNK_BYTES);
+	return ((1ull << count) - 1) << first;
+}
+
+// Copies the payload into chunks in a row; false when there are none.
+static bool store_put(struct jitter *jitter, struct jitter_packet *packet)
+{
+	unsigned count = (unsigned)((packet->bytes + JITTER_CHUNK_BYTES - 1) / JITTER_CHUNK_BYTES);
+	for (unsigned first = 0; first + count <= JITTER_CHUNKS; first++) {
+		uint64_t wanted = chunks_of(packet->bytes, first);
+		if ((jitter->chunks_taken & wanted) != 0)
+			continue;
+		jitter->chunks_taken |= wanted;
+		packet->chunk = (uint8_t)first;
+		packet->payload = memcpy(jitter->store[first], packet->payload, packet->bytes);
+		return true;
+	}
+	return false;
+}
+
+static void store_free(struct jitter *jitter, const struct jitter_packet *packet)
+{
+	jitter->chunks_taken &= ~chunks_of(packet->bytes, packet->chunk);
+}
+
 // ---- in and out
 
 static enum drop put_behind(struct jitter *jitter, uint16_t seq, int ahead, uint64_t now_ns)
@@ -129,13 +159,14 @@ enum drop jitter_put(struct jitter *jitter, uint16_t seq, uint32_t timestamp, co
 			learn_lateness(jitter, jitter->gap_ns, now_ns);
 		learn_arrival(jitter, seq, timestamp, now_ns);
 	}
-	struct jitter_packet packet = {payload, now_ns, timestamp, seq, (uint16_t)bytes, repaired};
+	struct jitter_packet packet = {payload, now_ns, timestamp, seq, (uint16_t)bytes, repaired, 0};
 	if (LIKELY(ahead == 0)) {
 		jitter->direct = packet;
 		jitter->ready = true;
 		return DROP_NONE;
 	}
-	packet.payload = memcpy(jitter->payloads[seq % JITTER_SLOTS], payload, bytes);
+	if (UNLIKELY(!store_put(jitter, &packet)))
+		return DROP_JITTER_FULL;
 	jitter->slots[seq % JITTER_SLOTS] = packet;
 	if (jitter->held == 0)
 		jitter->gap_ns = now_ns;
@@ -179,6 +210,7 @@ const struct jitter_packet *jitter_get(struct jitter *jitter, uint64_t now_ns, u
 	}
 	struct jitter_packet *packet = &jitter->slots[jitter->next % JITTER_SLOTS];
 	jitter->held &= ~bit_of(jitter->next);
+	store_free(jitter, packet); // its bytes stay until the next put
 	advance(jitter, true);
 	if (jitter->held != 0)
 		gap_next(jitter);

@@ -13,6 +13,10 @@
 
 #define JITTER_SLOTS 32
 #define JITTER_PAYLOAD_MAX 1400
+// What waits behind a gap is kept in chunks of a small store: 60 ms of speech in packets of any length, or six packets of the
+// largest size that Opus has.
+#define JITTER_CHUNK_BYTES 128
+#define JITTER_CHUNKS 64
 #define JITTER_RESTART 500 // a jump by more than this is another numbering, not loss
 #define JITTER_WAIT_MIN_NS 20000000u
 #define JITTER_LEARNED 16 // packets until the measured jitter counts
@@ -24,6 +28,7 @@ struct jitter_packet {
 	uint16_t seq;
 	uint16_t bytes;
 	bool repaired; // taken out of a later packet's redundancy
+	uint8_t chunk; // first one, of those behind a gap
 };
 
 struct jitter {
@@ -45,7 +50,8 @@ struct jitter {
 	uint64_t given_up_ns;                      // gap_ns of the gap that was given up last
 	uint16_t given_up;                         // its last number
 	struct jitter_packet slots[JITTER_SLOTS];
-	uint8_t payloads[JITTER_SLOTS][JITTER_PAYLOAD_MAX]; // touched only behind a gap
+	uint64_t chunks_taken; // a bit each
+	uint8_t store[JITTER_CHUNKS][JITTER_CHUNK_BYTES];
 };
 _Static_assert(offsetof(struct jitter, direct) + sizeof(struct jitter_packet) <= 2 * CACHE_LINE_BYTES,
 	"a packet in order touches two lines");
