@@ -19,6 +19,7 @@
 
 #define METHOD "/mentra.livekit.bridge.LiveKitBridge/StreamAudio"
 #define STREAMS_MAX FAKE_USERS_MAX
+#define BELLS_NS 500000u // as worker.c
 
 typedef Mentra__Livekit__Bridge__AudioChunk audio_chunk;
 
@@ -56,6 +57,16 @@ static void *reader_main(void *arg)
 	return NULL;
 }
 
+// What ringing cost the writer.
+static struct bench_series ringing;
+
+static void bells_ring(struct pcm_bells *bells, uint64_t now)
+{
+	uint64_t began = bench_now();
+	pcm_bells_ring(bells, now);
+	bench_add(&ringing, bench_now() - began);
+}
+
 static void frame_write(struct pcm *pcm, struct bench_series *cost)
 {
 	ENTERS(worker_role);
@@ -67,30 +78,40 @@ static void frame_write(struct pcm *pcm, struct bench_series *cost)
 	bench_add(cost, bench_now() - began);
 }
 
-// Every stream one frame each period, spread over it; the writer spins as a worker does.
-static void write_paced(struct pcm **rings, unsigned count, unsigned rounds, struct bench_series *cost)
+// Every stream one frame each period, spread over it; the writer spins and rings as a worker does, or at every write.
+static void write_paced(struct pcm **rings, unsigned count, unsigned rounds, unsigned period_us, bool collect,
+	struct bench_series *cost)
 {
-	uint64_t next = clock_mono_ns() + 20000000, step = 20000000u / count;
+	struct pcm_bells bells = {.count = 0};
+	uint64_t next = clock_mono_ns() + 20000000, step = period_us * 1000ull / count, now;
+	pcm_bells_use(collect ? &bells : NULL);
 	for (unsigned r = 0; r < rounds; r++) {
 		for (unsigned i = 0; i < count; i++, next += step) {
-			while (clock_mono_ns() < next)
+			while ((now = clock_mono_ns()) < next) {
+				if (bells.count > 0 && now - bells.rung_ns >= BELLS_NS)
+					bells_ring(&bells, now);
 				__builtin_ia32_pause();
+			}
 			frame_write(rings[i], cost);
 		}
 	}
+	pcm_bells_ring(&bells, clock_mono_ns());
+	pcm_bells_use(NULL);
 }
 
 static void row(unsigned table, const char *label, struct bench_series *latency, struct bench_series *cost)
 {
 	double values[] = {bench_percentile(latency, 50) / 1e3, bench_percentile(latency, 90) / 1e3,
 		bench_percentile(latency, 99) / 1e3, bench_percentile(latency, 100) / 1e3,
-		bench_ns(bench_percentile(cost, 50)) / 1e3, latency->count};
-	bench_row(table, label, values, 6);
+		bench_ns(bench_percentile(cost, 50)) / 1e3, ringing.count > 0 ? bench_ns(bench_percentile(&ringing, 50)) / 1e3 : NAN,
+		(double)ringing.count / cost->count};
+	bench_free(&ringing);
+	bench_row(table, label, values, 7);
 }
 
-static void cursor_run(unsigned table, unsigned rounds)
+static void cursor_run(unsigned table, unsigned rounds, unsigned period_us, bool collect)
 {
-	struct reader reader = {.pcm = pcm_create(1000), .wanted = rounds};
+	struct reader reader = {.pcm = pcm_create((rounds + 2) * PCM_CELL_MS), .wanted = rounds};
 	struct bench_series cost = {0};
 	pthread_t thread;
 	reader.waker.event_fd = eventfd(0, EFD_CLOEXEC);
@@ -100,9 +121,12 @@ static void cursor_run(unsigned table, unsigned rounds)
 	bench_pin(bench_core());
 	while (!atomic_load(&reader.ready))
 		continue;
-	write_paced(&reader.pcm, 1, rounds, &cost);
+	write_paced(&reader.pcm, 1, rounds, period_us, collect, &cost);
 	pthread_join(thread, NULL);
-	row(table, "a cursor with an eventfd", &reader.latency, &cost);
+	char label[80];
+	snprintf(label, sizeof(label), "a cursor, %u frames/s, %s", 1000000 / period_us,
+		collect ? "rung as the worker does" : "rung at each write");
+	row(table, label, &reader.latency, &cost);
 	bench_free(&reader.latency);
 	bench_free(&cost);
 	close(reader.waker.event_fd);
@@ -170,7 +194,7 @@ static void grpc_run(unsigned table, unsigned plot, unsigned streams, unsigned r
 		while (atomic_load(&fake.users[i].attaches) == 0)
 			sched_yield();
 	bench_pin(bench_core());
-	write_paced(rings, streams, rounds, &cost);
+	write_paced(rings, streams, rounds, 20000, true, &cost);
 	bench_unpin();
 	for (unsigned i = 0; i < streams; i++) {
 		struct listener *listener = &listeners[i];
@@ -216,9 +240,12 @@ int main(int argc, char **argv)
 	struct err err = {""};
 	unsigned rounds = bench_short() ? 150 : 1500;
 	unsigned table = bench_table("us from pcm_write to the reader, and what the write costs the worker",
-		"reader|p50|p90|p99|max|write p50|frames");
+		"reader|p50|p90|p99|max|write p50|ring p50|rings a frame");
 	unsigned plot = bench_plot("Worker to gRPC client", "streams", "us", true);
-	cursor_run(table, rounds);
+	cursor_run(table, rounds, 20000, false);
+	cursor_run(table, rounds, 20000, true);
+	cursor_run(table, rounds * 20, 100, false);
+	cursor_run(table, rounds * 20, 100, true);
 	bench_unpin();
 	grpc_init();
 	fake_start();

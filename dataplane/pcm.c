@@ -84,6 +84,47 @@ void pcm_waker_remove(struct pcm *pcm, struct pcm_waker *waker)
 			atomic_store(&pcm->wakers[i], NULL);
 }
 
+// ---- bells
+
+static _Thread_local struct pcm_bells *collecting;
+
+void pcm_bells_use(struct pcm_bells *bells)
+{
+	collecting = bells;
+}
+
+static void bell_ring(struct pcm_waker *waker)
+{
+	if (atomic_exchange_explicit(&waker->asleep, 0, memory_order_seq_cst) != 0)
+		eventfd_write(waker->event_fd, 1);
+}
+
+void pcm_bells_ring(struct pcm_bells *bells, uint64_t now_ns)
+{
+	for (unsigned i = 0; i < bells->count; i++)
+		bell_ring(bells->wakers[i]);
+	bells->count = 0;
+	bells->rung_ns = now_ns;
+}
+
+static void bell_wanted(struct pcm_waker *waker)
+{
+	struct pcm_bells *bells = collecting;
+	if (bells == NULL) {
+		bell_ring(waker);
+		return;
+	}
+	for (unsigned i = 0; i < bells->count; i++)
+		if (bells->wakers[i] == waker)
+			return;
+	if (UNLIKELY(bells->count == PCM_BELLS_MAX))
+		bell_ring(waker);
+	else
+		bells->wakers[bells->count++] = waker;
+}
+
+// ---- cells
+
 #ifdef RELAY_TSAN
 static void words_put(struct cell *cell, size_t at, const void *from, size_t bytes)
 {
@@ -140,9 +181,8 @@ void pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *sam
 	atomic_store_explicit(&pcm->head, seq + 1, memory_order_seq_cst);
 	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++) {
 		struct pcm_waker *waker = atomic_load_explicit(&pcm->wakers[i], memory_order_acquire);
-		if (waker != NULL && atomic_load_explicit(&waker->asleep, memory_order_seq_cst) != 0 &&
-			atomic_exchange_explicit(&waker->asleep, 0, memory_order_seq_cst) != 0)
-			eventfd_write(waker->event_fd, 1);
+		if (waker != NULL && atomic_load_explicit(&waker->asleep, memory_order_seq_cst) != 0)
+			bell_wanted(waker);
 	}
 	prefetch(pcm, seq + 1);
 }

@@ -75,6 +75,7 @@ struct worker {
 	unsigned tx_count[DATAPLANE_PORTS_MAX] OWNED_BY(worker_role);
 	struct home *open OWNED_BY(worker_role); // sources with a timer
 	bool reads_mail OWNED_BY(worker_role);
+	struct pcm_bells bells OWNED_BY(worker_role); // consumers to wake
 	struct stats_worker stats;
 	_Atomic(uint32_t) transports;
 	_Atomic(bool) stopped; // the thread's last word
