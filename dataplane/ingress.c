@@ -121,6 +121,14 @@ static enum drop ingress_udp(struct rte_mbuf *mbuf, uint16_t offset, uint16_t by
 	return DROP_NONE;
 }
 
+static struct transport_stream *ingress_stream(struct transport_rx *rx, uint32_t ssrc)
+{
+	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++)
+		if (LIKELY(rx->streams[i].used && rx->streams[i].ssrc == ssrc))
+			return &rx->streams[i];
+	return NULL;
+}
+
 // Sender reports go to the source, which maps media time to wall time; each is answered with a receiver report.
 struct ingress_report {
 	struct worker *worker;
@@ -133,13 +141,10 @@ static void ingress_sender_report(void *arg, uint32_t ssrc, uint64_t ntp, uint32
 {
 	struct ingress_report *report = arg;
 	ENTERS(worker_role);
-	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++) {
-		const struct transport_stream *stream = &report->transport->rx.streams[i];
-		if (!stream->used || stream->ssrc != ssrc)
-			continue;
-		source_sender_report(report->transport->source, report->transport->id, ssrc, ntp, timestamp, report->arrival_ns);
-		report->answer = true;
-	}
+	if (ingress_stream(&report->transport->rx, ssrc) == NULL)
+		return;
+	source_sender_report(report->transport->source, report->transport->id, ssrc, ntp, timestamp, report->arrival_ns);
+	report->answer = true;
 }
 
 static void ingress_rtcp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
@@ -206,14 +211,6 @@ static void ingress_done(struct worker *worker, struct home *home, const struct 
 		rte_pktmbuf_free(mbuf);
 	}
 	home_fed(worker, home);
-}
-
-static struct transport_stream *ingress_stream(struct transport_rx *rx, uint32_t ssrc)
-{
-	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++)
-		if (LIKELY(rx->streams[i].used && rx->streams[i].ssrc == ssrc))
-			return &rx->streams[i];
-	return NULL;
 }
 
 void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
