@@ -268,6 +268,13 @@ static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RU
 	batch->count = 0;
 }
 
+// The handshake thread's ring for this datagram.
+static struct rte_ring *ingress_punt_ring(const struct transport *transport, struct rte_mbuf *mbuf)
+{
+	uint64_t selected = atomic_load_explicit(&transport->remote, memory_order_relaxed);
+	return endpoint_pack(packet_of(mbuf)->remote) == selected ? plane.punt_known : plane.punt;
+}
+
 // From the transport on, on its own worker.
 static void ingress_transport(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf,
 	struct ingress_batch *batch) RUNS_ON(worker_role)
@@ -297,13 +304,13 @@ static void ingress_transport(struct worker *worker, struct transport *transport
 		ingress_rtcp(worker, transport, mbuf);
 		return;
 	case CLASSIFY_STUN:
-		punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
+		punt(worker, ingress_punt_ring(transport, mbuf), &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
 		return;
 	case CLASSIFY_DTLS:
 		if (atomic_load_explicit(&transport->assoc_owns_dtls, memory_order_acquire))
 			punt(worker, plane.assoc, &plane.assoc_bell, mbuf, PACKET_UDP, DROP_ASSOC_FULL);
 		else
-			punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
+			punt(worker, ingress_punt_ring(transport, mbuf), &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
 		return;
 	default:
 		worker_drop(worker, mbuf, DROP_CLASSIFY_UNKNOWN);

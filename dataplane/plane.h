@@ -116,6 +116,7 @@ struct plane {
 	struct worker workers[DATAPLANE_WORKERS_MAX];
 	struct dtls_identity *identity;
 	struct rte_ring *punt;  // workers -> handshake
+	struct rte_ring *punt_known; // the same, from a transport's selected remote: looked at first, so that a flood starves no consent
 	struct rte_ring *assoc; // workers -> assoc
 	struct doorbell punt_bell, assoc_bell;
 	struct mailbox handshake_box, assoc_box; // slow messages

@@ -18,6 +18,10 @@ foreach(source IN LISTS UNIT_SOURCES)
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endforeach()
 
+# It puts a ring device into the place of the configured one before a worker runs.
+target_link_libraries(hostility_test PRIVATE rte_net_ring)
+target_link_options(hostility_test PRIVATE -Wl,--wrap=port_start)
+
 # Fuzz targets: with RELAY_FUZZ real libFuzzer programs, otherwise a replay of the corpus and of every old crash.
 file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)
 foreach(source IN LISTS FUZZ_SOURCES)

@@ -54,6 +54,7 @@ ROLE_UNCHECKED static void plane_make(void)
 	plane.config.worker_count = plane.config.port_count = 1;
 	plane.pool = rte_pktmbuf_pool_create("packets", 1023, 0, PACKET_PRIVATE_BYTES, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	plane.punt = ring("punt");
+	plane.punt_known = ring("punt_known");
 	plane.assoc = ring("assoc");
 	plane.worker_events = ring("events");
 	worker->inbox = ring("inbox");
@@ -198,6 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ingress_wire(worker, 0, burst, count);
 	egress_flush(worker);
 	ring_empty(plane.punt, true);
+	ring_empty(plane.punt_known, true);
 	ring_empty(plane.assoc, true);
 	ring_empty(worker->inbox, true);
 	ring_empty(plane.worker_events, false);
