@@ -6,6 +6,7 @@
 // transport that another worker owns is handed over once its transport is known.
 
 #include <netinet/in.h>
+#include <rte_arp.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_udp.h>
@@ -317,6 +318,18 @@ static void ingress_transport(struct worker *worker, struct transport *transport
 	}
 }
 
+// The handshake thread's ring for an ARP frame: what confirms a next hop goes before what claims one.
+static struct rte_ring *ingress_arp_ring(const struct port *port, const struct rte_mbuf *mbuf)
+{
+	struct rte_ether_addr known;
+	if (rte_pktmbuf_data_len(mbuf) < sizeof(struct rte_ether_hdr) + sizeof(struct rte_arp_hdr))
+		return plane.punt;
+	const struct rte_arp_hdr *arp = rte_pktmbuf_mtod_offset(mbuf, const struct rte_arp_hdr *, sizeof(struct rte_ether_hdr));
+	bool confirms = neighbour_lookup(port->neighbours, rte_be_to_cpu_32(arp->arp_data.arp_sip), &known) &&
+			rte_is_same_ether_addr(&known, &arp->arp_data.arp_sha);
+	return confirms ? plane.punt_known : plane.punt;
+}
+
 // Down to the UDP payload; false when the frame ends here, dropped or punted.
 static bool ingress_frame(struct worker *worker, unsigned port_index, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
 {
@@ -326,7 +339,7 @@ static bool ingress_frame(struct worker *worker, unsigned port_index, struct rte
 	uint8_t protocol = 0;
 	enum drop drop = ingress_eth(port, mbuf, &type);
 	if (drop == DROP_NONE && type == RTE_ETHER_TYPE_ARP) {
-		punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_ARP, DROP_PUNT_FULL);
+		punt(worker, ingress_arp_ring(port, mbuf), &plane.punt_bell, mbuf, PACKET_ARP, DROP_PUNT_FULL);
 		return false;
 	}
 	if (drop == DROP_NONE && type != RTE_ETHER_TYPE_IPV4)

@@ -124,7 +124,8 @@ static void talk(struct user *user)
 
 // ---- the peer: answers ARP and connectivity checks, and asks for consent itself
 
-static unsigned checks_asked, checks_answered;
+static unsigned checks_asked, checks_answered, misdirected;
+static const uint8_t peer_mac[6] = {2, 2, 2, 2, 2, 2};
 
 static void check_answer(const uint8_t *datagram, size_t bytes, uint16_t port)
 {
@@ -163,6 +164,8 @@ static void peer_serve(void)
 	while (rte_ring_sc_dequeue(wire_out, (void **)&mbuf) == 0) {
 		const uint8_t *frame = rte_pktmbuf_mtod(mbuf, const uint8_t *);
 		uint16_t bytes = rte_pktmbuf_data_len(mbuf);
+		// The thief may be told where we are, and nothing else.
+		misdirected += get_be16(frame + 12) == 0x0800 && memcmp(frame, peer_mac, 6) != 0;
 		if (bytes >= 42 && get_be16(frame + 12) == 0x0806 && get_be16(frame + 20) == 1)
 			arp_answer(frame);
 		else if (bytes > 42 && get_be16(frame + 12) == 0x0800 && frame[23] == 17)
@@ -258,6 +261,21 @@ static uint32_t icmp_redirect(uint8_t *frame)
 	uint16_t sum = (uint16_t)~rte_raw_cksum(frame + 34, 36);
 	memcpy(frame + 36, &sum, 2);
 	return ip_frame(frame, 1, random_word(), 36);
+}
+
+// "The next hop is me", over and over.
+static uint32_t arp_spoofing(uint8_t *frame)
+{
+	static const uint8_t head[] = {0, 1, 8, 0, 6, 4, 0, 2};
+	memset(frame, 0xff, 6);
+	memset(frame + 6, 6, 6);
+	put_be16(frame + 12, 0x0806);
+	memcpy(frame + 14, head, sizeof(head));
+	memset(frame + 22, 6, 6);
+	put_be32(frame + 28, PEER_IP);
+	memset(frame + 32, 0xff, 6);
+	put_be32(frame + 38, OUR_IP);
+	return 42;
 }
 
 static uint32_t broken_frames(uint8_t *frame)
@@ -365,6 +383,7 @@ FLOOD_TEST(client_hello, "DTLS ClientHello", DROP_ICE_UNVALIDATED, DROP_PUNT_FUL
 FLOOD_TEST(replayed, "replayed SRTP", DROP_SRTP_REPLAY)
 FLOOD_TEST(truncated, "truncated SRTP", DROP_SRTP_AUTH, DROP_SRTP_SHORT, DROP_CLASSIFY_UNKNOWN)
 FLOOD_TEST(icmp_redirect, "ICMP redirects", DROP_ICMP_IGNORED, DROP_PUNT_FULL)
+FLOOD_TEST(arp_spoofing, "ARP spoofing of the next hop", DROP_ARP_SPOOFED, DROP_PUNT_FULL)
 FLOOD_TEST(broken_frames, "broken Ethernet and IPv4", DROP_IP4_MALFORMED, DROP_IP4_BAD_CHECKSUM, DROP_IP4_NOT_FOR_US)
 
 // After all of it nothing is missing and every buffer is back.
@@ -380,6 +399,7 @@ static void nothing_is_left(void **state)
 		assert_int_equal(stats.lost + stats.concealed + stats.late, 0);
 		assert_int_equal(stats.frames, users[u].sent);
 	}
+	assert_int_equal(misdirected, 0);
 	struct rte_mbuf *answer;
 	do {
 		while (rte_ring_sc_dequeue(wire_out, (void **)&answer) == 0)
@@ -508,7 +528,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_ports_flood), cmocka_unit_test(random_bytes_flood), cmocka_unit_test(stun_wrong_integrity_flood),
 		cmocka_unit_test(client_hello_flood), cmocka_unit_test(replayed_flood), cmocka_unit_test(truncated_flood),
-		cmocka_unit_test(icmp_redirect_flood), cmocka_unit_test(broken_frames_flood), cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(icmp_redirect_flood), cmocka_unit_test(arp_spoofing_flood), cmocka_unit_test(broken_frames_flood), cmocka_unit_test(nothing_is_left),
 	};
 	return cmocka_run_group_tests(tests, start, stop);
 }
