@@ -130,7 +130,7 @@ void bare_open(unsigned sessions, enum srtp_profile profile, uint32_t ring_ms, u
 	}
 }
 
-void bare_close(void)
+ROLE_UNCHECKED void bare_close(void)
 {
 	for (unsigned i = 0; i < bare.sessions; i++) {
 		cds_lfht_del(bare.table, &bare.nodes[i]->node);

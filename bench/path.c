@@ -6,6 +6,8 @@
 
 #include "bench/path.h"
 
+#include <stdlib.h>
+
 static unsigned bare_at;
 
 // One burst from the pool to the pool; returns how many packets it held.
@@ -40,6 +42,90 @@ static unsigned burst(uint64_t *ret_cycles)
 	rcu_quiescent(0);
 	*ret_cycles = cycles + bench_now() - began - 2 * bench_stamp_cost();
 	return count;
+}
+
+// ---- latency under load
+
+// The clock is this thread's CPU time, moved on where the worker has nothing to do: whoever else runs on this core, and the
+// bench's own making of packets, are not counted.
+static struct {
+	uint64_t *due_ns; // of each frame of the block
+	uint64_t skipped_ns, hidden_ns;
+	unsigned written;
+	struct bench_series *series;
+} latency;
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t latency_now(void)
+{
+	return cpu_ns() + latency.skipped_ns - latency.hidden_ns;
+}
+
+static void cell_written(void)
+{
+	bench_add(latency.series, latency_now() - latency.due_ns[latency.written++]);
+}
+
+static int earlier(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+void path_latency(struct bench_series *ret_ns)
+{
+	ENTERS(worker_role);
+	enum { ROUNDS = 50, PERIOD_NS = 20000000 };
+	struct worker *worker = world_worker();
+	unsigned users = world.config.sessions;
+	uint64_t *moments = calloc(users, sizeof(uint64_t));
+	latency.due_ns = calloc((size_t)users * ROUNDS, sizeof(uint64_t));
+	if (moments == NULL || latency.due_ns == NULL)
+		abort();
+	srand(7);
+	for (unsigned u = 0; u < users; u++)
+		moments[u] = (uint64_t)rand() % PERIOD_NS;
+	qsort(moments, users, sizeof(uint64_t), earlier);
+	stages_no_opus = false;
+	world_prepare(ROUNDS);
+	latency.skipped_ns = latency.hidden_ns = 0;
+	uint64_t began = latency_now() + PERIOD_NS;
+	for (unsigned i = 0; i < users * ROUNDS; i++)
+		latency.due_ns[i] = began + (uint64_t)(i / users) * PERIOD_NS + moments[i % users];
+	latency.written = 0;
+	latency.series = ret_ns;
+	stages_on_cell = cell_written;
+	while (world.next < world.frames_count) {
+		struct rte_mbuf *mbufs[BURST_MAX];
+		unsigned due = 0, port;
+		uint64_t now = latency_now(), next = latency.due_ns[world.next];
+		if (next > now) {
+			latency.skipped_ns += next - now;
+			continue;
+		}
+		worker->now_ns = clock_mono_ns();
+		while (due < BURST_MAX && world.next + due < world.frames_count && latency.due_ns[world.next + due] <= now)
+			due++;
+		uint64_t began_ns = cpu_ns();
+		if (rte_pktmbuf_alloc_bulk(plane.pool, mbufs, due) != 0)
+			abort();
+		unsigned fed = world_feed(mbufs, due, &port);
+		latency.hidden_ns += cpu_ns() - began_ns;
+		for (unsigned i = fed; i < due; i++)
+			rte_pktmbuf_free(mbufs[i]);
+		unsigned count = rte_eth_rx_burst(plane.ports[0].id, 0, mbufs, BURST_MAX);
+		ingress_wire(worker, port, mbufs, count);
+		rcu_quiescent(0);
+	}
+	stages_on_cell = NULL;
+	free(moments);
+	free(latency.due_ns);
 }
 
 static double per_packet(struct bench_series *series)

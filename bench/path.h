@@ -16,5 +16,9 @@ struct path_result {
 	uint64_t packets;
 };
 
+// Packets of a second at 50 a user, each user at a random moment of the 20 ms, into a worker that polls: us from the moment a packet
+// is due to the moment its cell is in the ring, by the thread's own CPU time. The world has the users that make the load.
+void path_latency(struct bench_series *ret_ns);
+
 // Blocks of `rounds` packets a session, `blocks` times, each block followed by as many bursts of every bare part.
 void path_run(unsigned blocks, unsigned rounds, bool opus, bool staged, struct path_result *ret_result);

@@ -65,6 +65,33 @@ static void report_bare(const struct path_result *plain, const struct path_resul
 	bench_row(table, "path with Opus", (double[]){decoding->total, bench_ns(decoding->total)}, 2);
 }
 
+// Of a worker that polls, at a share of what it can carry.
+static void report_latency(double packet_cycles)
+{
+	static const double loads[] = {0.2, 0.5, 0.8, 0.9};
+	unsigned table = bench_table("us from packet in to frame in the ring, decoding, random arrivals", "load|users|p50|p90|p99|max");
+	unsigned plot = bench_plot("Packet in to frame in the ring", "load, %", "us", false);
+	for (unsigned i = 0; i < ARRAY_SIZE(loads); i++) {
+		struct world_config config = {.sessions = (unsigned)(loads[i] * bench_cycles_per_s() / 50 / packet_cycles), .ring_ms = 400,
+			.profile = profiles[0].profile, .red = true};
+		struct bench_series series = {0};
+		world_open(&config);
+		path_latency(&series);
+		world_close();
+		double p99 = bench_percentile(&series, 99) / 1e3;
+		char label[16];
+		snprintf(label, sizeof(label), "%.0f %%", loads[i] * 100);
+		bench_row(table, label,
+			(double[]){config.sessions, bench_percentile(&series, 50) / 1e3, bench_percentile(&series, 90) / 1e3, p99,
+				bench_percentile(&series, 100) / 1e3}, 5);
+		bench_point(plot, "p50", loads[i] * 100, bench_percentile(&series, 50) / 1e3);
+		bench_point(plot, "p99", loads[i] * 100, p99);
+		if (loads[i] == 0.8)
+			bench_target("p99 from packet in to frame in the ring at 80 % load, us", p99, true, 1000);
+		bench_free(&series);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	bench_begin(argc, argv, "path", "wire to PCM cell on one core");
@@ -92,6 +119,7 @@ int main(int argc, char **argv)
 		}
 	}
 
+	report_latency(decoding.total);
 	double users = bench_cycles_per_s() / 50 / decoding.total, bare_users = bench_cycles_per_s() / 50 / decoding.bare[BARE_OPUS];
 	unsigned users_table = bench_table("Users a core at 50 packets a second", "what|users");
 	bench_row(users_table, "decoding, the whole path", &users, 1);
@@ -99,6 +127,7 @@ int main(int argc, char **argv)
 	double without = bench_cycles_per_s() / 50 / plain.total;
 	bench_row(users_table, "passing on without decoding", &without, 1);
 	bench_note("%u sessions round robin, AES-256-GCM (what LiveKit picks), RED with one copy of 121 bytes, 10 s rings.", sessions);
+	bench_note("Latency is by the worker's own CPU time: others on the core, who a pinned worker does not have, are not counted.");
 	bench_note("The packet itself is in the nearest cache when it is looked at: a ring device, not a NIC.");
 	bench_target("path without Opus against its bare parts", plain.total / plain.bare_sum, true, RATIO_TARGET);
 	bench_check("path without Opus against its bare parts, limit", plain.total / plain.bare_sum, true, RATIO_LIMIT);

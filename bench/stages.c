@@ -14,6 +14,7 @@
 #include "dataplane/worker.h"
 
 bool stages_on, stages_no_opus;
+void (*stages_on_cell)(void);
 
 static struct {
 	enum stage now;
@@ -129,7 +130,17 @@ WRAP(STAGE_JITTER, drop_reason, jitter_put,
 WRAP(STAGE_JITTER, jitter_packet_pointer, jitter_get, (struct jitter * jitter, uint64_t now_ns, unsigned *ret_lost), jitter,
 	now_ns, ret_lost)
 WRAP_VOID(STAGE_RECUT, recut_run, (struct recut * recut, struct pcm *pcm, const struct recut_run *run), recut, pcm, run)
-WRAP_VOID(STAGE_PCM, pcm_write_cell, (struct pcm * pcm, struct pcm_frame *frame, const int16_t *samples), pcm, frame, samples)
+void __real_pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *samples);
+void __wrap_pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *samples);
+ROLE_UNCHECKED void __wrap_pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *samples)
+{
+	enum stage back_to = stages_on ? stage_enter(STAGE_PCM) : STAGE_OUTSIDE;
+	__real_pcm_write_cell(pcm, frame, samples);
+	if (stages_on)
+		stage_leave(back_to);
+	if (stages_on_cell != NULL)
+		stages_on_cell();
+}
 WRAP_VOID(STAGE_TIMER, worker_source_fed, (struct worker * worker, struct home *home), worker, home)
 
 typedef struct OpusDecoder OpusDecoder;

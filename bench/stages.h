@@ -27,6 +27,7 @@ enum stage {
 
 extern bool stages_on;      // otherwise a wrapper is a call and a branch
 extern bool stages_no_opus; // opus_decode returns at once
+extern void (*stages_on_cell)(void); // after each cell, NULL: nothing
 
 const char *stage_name(enum stage stage);
 void stages_calibrate(void);

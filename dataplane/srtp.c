@@ -108,7 +108,7 @@ static void stream_update(struct srtp_direction *direction, struct srtp_stream *
 		uint64_t ahead = index - stream->index;
 		stream->window = ahead >= SRTP_REPLAY_BITS ? 1 : stream->window << ahead | 1;
 		stream->index = index;
-	} else {
+	} else if (stream->index - index < SRTP_REPLAY_BITS) { // older only where we send: our own order is our own affair
 		stream->window |= 1ull << (stream->index - index);
 	}
 	stream->last_use = ++direction->clock;
