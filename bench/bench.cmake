@@ -4,7 +4,7 @@ target_link_libraries(bench_harness PUBLIC dataplane m)
 
 # The world: real worker code under a bench's own thread, wrapped by the linker where stages begin.
 set(BENCH_WRAPS worker_main transport_lookup srtp_unprotect_burst rtp_parse source_rtp_input red_parse jitter_put jitter_get
-  recut_run pcm_write_cell worker_source_fed opus_decode)
+  recut_run pcm_write_cell home_fed opus_decode)
 list(TRANSFORM BENCH_WRAPS PREPEND "-Wl,--wrap=")
 add_library(bench_world OBJECT bench/world.c bench/bare.c bench/stages.c bench/path.c)
 target_link_libraries(bench_world PUBLIC bench_harness rte_net_ring)

@@ -119,7 +119,8 @@ WRAP(STAGE_LOOKUP, transport_pointer, transport_lookup, (struct endpoint local),
 WRAP_VOID(STAGE_SRTP, srtp_unprotect_burst, (struct srtp_mgr * mgr, struct srtp_job *jobs, unsigned count), mgr, jobs, count)
 WRAP(STAGE_RTP, drop_reason, rtp_parse, (const uint8_t *packet, size_t bytes, struct rtp_header *ret_header), packet, bytes,
 	ret_header)
-WRAP(STAGE_SOURCE, drop_reason, source_rtp_input, (struct source * source, const struct source_rtp *packet), source, packet)
+WRAP(STAGE_SOURCE, drop_reason, source_rtp_input, (struct source * source, const struct source_rtp *packet, bool *ret_keep), source, packet,
+	ret_keep)
 WRAP(STAGE_RED, drop_reason, red_parse,
 	(const uint8_t *payload, size_t bytes, struct red_block *ret_blocks, unsigned *ret_count), payload, bytes, ret_blocks,
 	ret_count)
@@ -141,7 +142,7 @@ ROLE_UNCHECKED void __wrap_pcm_write_cell(struct pcm *pcm, struct pcm_frame *fra
 	if (stages_on_cell != NULL)
 		stages_on_cell();
 }
-WRAP_VOID(STAGE_TIMER, worker_source_fed, (struct worker * worker, struct home *home), worker, home)
+WRAP_VOID(STAGE_TIMER, home_fed, (struct worker * worker, struct home *home), worker, home)
 
 typedef struct OpusDecoder OpusDecoder;
 int __real_opus_decode(OpusDecoder *decoder, const unsigned char *data, int32_t bytes, int16_t *pcm, int size, int fec);

@@ -120,7 +120,7 @@ void world_report(void)
 {
 	ENTERS(worker_role);
 	for (unsigned i = 0; i < world.config.sessions; i++)
-		source_sender_report(world.sessions[i].source, world.sessions[i].ssrc, 0xe9000000ull << 32,
+		source_sender_report(world.sessions[i].source, world.sessions[i].transport->id, world.sessions[i].ssrc, 0xe9000000ull << 32,
 			(uint32_t)world.sessions[i].seq * 960, clock_mono_ns());
 }
 
@@ -151,6 +151,9 @@ ROLE_UNCHECKED void world_open(const struct world_config *config)
 		if (session->transport == NULL)
 			check(-ENOMEM, "session", &err);
 		transport_table_add(session->transport);
+		struct hearing hearing = {.mode = HEARING_ONE, .main = {session->transport->id, 1, 1}};
+		dataplane_source_hear(session->source, &hearing);
+		atomic_store(&session->transport->home->heard, session->transport->home->serial); // control knows already
 		session_settle(session);
 	}
 	rcu_online(0);

@@ -58,6 +58,7 @@ ROLE_UNCHECKED static void plane_make(void)
 	plane.assoc = ring("assoc");
 	plane.worker_events = ring("events");
 	worker->inbox = ring("inbox");
+	worker->mail = ring("mail");
 	worker->srtp_mgr = srtp_mgr_create();
 	plane.ports[0].config.address = OUR_IP;
 	plane.ports[0].neighbours = calloc(1, sizeof(*plane.ports[0].neighbours));
@@ -87,6 +88,9 @@ static void session_open(void)
 	must(transport->rx.srtp != NULL && sender != NULL);
 	transport->rx.streams[0] = (struct transport_stream){SSRC, PT_OPUS, PT_RED, true, false};
 	transport_table_add(transport);
+	static struct home_hearing hearing = {.hearing = {.mode = HEARING_ONE}, .serial = 1};
+	hearing.hearing.main = (struct hearing_leg){transport->id, 1, 1};
+	atomic_store(&home->hearing, &hearing);
 }
 
 static void session_close(void)

@@ -428,6 +428,9 @@ static int user_open(struct user *user)
 		print_error("%s\n", err.text);
 		return -1;
 	}
+	struct hearing hearing = {.mode = HEARING_ONE, .main = {user->id, 1, 1}};
+	if (dataplane_source_hear(user->source, &hearing) < 0)
+		return -1;
 	// The keys as the handshake thread hands them over.
 	struct transport *transport = transport_by_id(user->id);
 	atomic_store_explicit(&transport->next_srtp, srtp_create(&keys, &err), memory_order_release);
