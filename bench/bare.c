@@ -256,7 +256,9 @@ static void part_walk(unsigned first, unsigned burst)
 		walk(srtp, CACHE_LINE_BYTES);
 		walk(keys, 240);
 		walk(keys + sizeof(struct gcm_key_data) - 272, 272);
-		walk(source, offsetof(struct source, track.jitter.slots));
+		walk(source, 2 * CACHE_LINE_BYTES);
+		walk(&source->feeds[0], sizeof(source->feeds[0]));
+		walk(&source->track, offsetof(struct source_track, jitter.slots));
 		walk(&source->order, CACHE_LINE_BYTES);
 		walk(&source->recut, 40);
 		walk(&source->recut.samples, 32);

@@ -151,9 +151,12 @@ ROLE_UNCHECKED void world_open(const struct world_config *config)
 		if (session->transport == NULL)
 			check(-ENOMEM, "session", &err);
 		transport_table_add(session->transport);
-		struct hearing hearing = {.mode = HEARING_ONE, .main = {session->transport->id, 1, 1}};
-		dataplane_source_hear(session->source, &hearing);
-		atomic_store(&session->transport->home->heard, session->transport->home->serial); // control knows already
+		// As control publishes whom it hears, before anybody can look: nothing to retire.
+		struct home *home = session->transport->home;
+		struct home_hearing *hearing = atomic_load(&home->hearing);
+		hearing->hearing = (struct hearing){.mode = HEARING_ONE, .main = {session->transport->id, 1, 1}};
+		hearing->serial = home->serial = 1;
+		atomic_store(&home->heard, 1); // control knows already
 		session_settle(session);
 	}
 	rcu_online(0);

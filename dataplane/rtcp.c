@@ -22,7 +22,7 @@ static size_t part_bytes(const uint8_t *part)
 
 // ---- SDES: chunks of an SSRC and items, each chunk ended by a zero and filled to 32 bits
 
-static void sdes_visit(const uint8_t *part, size_t bytes, const struct rtcp_visitor *visitor, bool *ret_sane)
+static void rtcp_sdes(const uint8_t *part, size_t bytes, const struct rtcp_visitor *visitor, bool *ret_sane)
 {
 	size_t at = 4;
 	*ret_sane = false;
@@ -44,7 +44,7 @@ static void sdes_visit(const uint8_t *part, size_t bytes, const struct rtcp_visi
 	*ret_sane = at <= bytes;
 }
 
-static void bye_visit(const uint8_t *part, size_t bytes, const struct rtcp_visitor *visitor, bool *ret_sane)
+static void rtcp_bye(const uint8_t *part, size_t bytes, const struct rtcp_visitor *visitor, bool *ret_sane)
 {
 	size_t count = part[0] & 31u, at = 4 + count * 4, reason = 0;
 	*ret_sane = bytes >= at;
@@ -66,10 +66,10 @@ static bool part_is_sane(const uint8_t *part, size_t bytes)
 	case RTCP_RR:
 		return bytes >= RR_BYTES + count * BLOCK_BYTES;
 	case RTCP_SDES:
-		sdes_visit(part, bytes, NULL, &sane);
+		rtcp_sdes(part, bytes, NULL, &sane);
 		return sane;
 	case RTCP_BYE:
-		bye_visit(part, bytes, NULL, &sane);
+		rtcp_bye(part, bytes, NULL, &sane);
 		return sane;
 	default:
 		return true;
@@ -101,7 +101,7 @@ static size_t compound_bytes(const uint8_t *data, size_t bytes)
 	return bytes - padding;
 }
 
-static void blocks_visit(const uint8_t *part, size_t at, const struct rtcp_visitor *visitor)
+static void rtcp_blocks(const uint8_t *part, size_t at, const struct rtcp_visitor *visitor)
 {
 	for (unsigned i = 0; visitor->block != NULL && i < (part[0] & 31u); i++, at += BLOCK_BYTES) {
 		uint32_t lost = get_be32(part + at + 4);
@@ -131,16 +131,16 @@ enum drop rtcp_parse(const uint8_t *data, size_t bytes, const struct rtcp_visito
 		case RTCP_SR:
 			if (visitor->sender_report != NULL)
 				visitor->sender_report(visitor->arg, get_be32(part + 4), get_be64(part + 8), get_be32(part + 16));
-			blocks_visit(part, SR_BYTES, visitor);
+			rtcp_blocks(part, SR_BYTES, visitor);
 			break;
 		case RTCP_RR:
-			blocks_visit(part, RR_BYTES, visitor);
+			rtcp_blocks(part, RR_BYTES, visitor);
 			break;
 		case RTCP_SDES:
-			sdes_visit(part, length, visitor, &sane);
+			rtcp_sdes(part, length, visitor, &sane);
 			break;
 		case RTCP_BYE:
-			bye_visit(part, length, visitor, &sane);
+			rtcp_bye(part, length, visitor, &sane);
 			break;
 		default:
 			break;
