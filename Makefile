@@ -1,8 +1,9 @@
 # relay: thin over CMake, CTest and the scripts in tests/.
-.PHONY: help demo test build clean
+.PHONY: help demo test bench build clean
 help:
 	@echo "make demo    real speech through a real LiveKit server and relayd to a gRPC client"
 	@echo "make test    install what is missing, build, run every test"
+	@echo "make bench   what a packet and a user cost: one report with plots, in five minutes"
 	@echo "make build   build/release/relayd and relayctl"
 	@echo "make clean   remove build/ except the cached peers"
 
@@ -17,6 +18,11 @@ demo:
 
 test:
 	@tests/run
+
+bench:
+	@tests/setup build
+	@cmake --preset release >/dev/null && cmake --build build/release
+	@bench/run
 
 clean:
 	@find build -mindepth 1 -maxdepth 1 ! -name peers -exec rm -rf {} +

@@ -2,8 +2,8 @@
 //
 // arp.c - ARP (RFC 826): answer for our addresses, learn next hops, age them.
 //
-// Runs on: handshake. An answer counts only while we ask, or when it confirms what we know: an unasked-for claim does not
-// move a next hop that works.
+// Runs on: handshake. A claim does not move a next hop that works: it makes us ask, and counts only when the known address
+// leaves several questions unanswered.
 
 #include "dataplane/arp.h"
 
@@ -14,6 +14,8 @@
 #define ARP_RETRY_MAX_NS 1000000000ull
 #define ARP_TRIES_MAX 5
 #define ARP_WAITING_MAX 4
+#define ARP_MOVED_TRIES 3                // unanswered questions until another MAC address is believed
+#define ARP_DOUBT_INTERVAL_NS 1000000000u // a claim makes us ask at most so often
 
 enum arp_state { ARP_INCOMPLETE, ARP_REACHABLE, ARP_PROBING };
 
@@ -23,6 +25,7 @@ struct arp_entry {
 	enum arp_state state;
 	unsigned tries;
 	uint32_t ip;
+	uint64_t confirmed_ns;
 	unsigned port, worker;
 	struct rte_mbuf *waiting[ARP_WAITING_MAX];
 	unsigned waiting_count;
@@ -95,10 +98,28 @@ static void arp_learn(struct arp_entry *entry, const struct rte_ether_addr *mac,
 	neighbour_set(plane.ports[entry->port].neighbours, (int)(entry - entries[entry->port]), neighbour_pack(mac));
 	entry->state = ARP_REACHABLE;
 	entry->tries = 0;
+	entry->confirmed_ns = now_ns;
 	deadline_set(&timers, &entry->timer, now_ns + ARP_REACHABLE_NS);
 	for (unsigned i = 0; i < entry->waiting_count; i++)
 		plane_inject(entry->worker, entry->waiting[i]);
 	entry->waiting_count = 0;
+}
+
+// Somebody says where a next hop is.
+static enum drop arp_claim(struct arp_entry *entry, const struct rte_ether_addr *mac, uint64_t now_ns) RUNS_ON(handshake_role)
+{
+	struct rte_ether_addr known;
+	bool other = neighbour_lookup(plane.ports[entry->port].neighbours, entry->ip, &known) &&
+		     !rte_is_same_ether_addr(&known, mac);
+	if (other && entry->state == ARP_REACHABLE && now_ns - entry->confirmed_ns >= ARP_DOUBT_INTERVAL_NS) {
+		entry->state = ARP_PROBING;
+		arp_ask(entry, now_ns);
+	}
+	if (other && (entry->state == ARP_REACHABLE || entry->tries < ARP_MOVED_TRIES))
+		return DROP_ARP_SPOOFED;
+	if (entry->state != ARP_REACHABLE)
+		arp_learn(entry, mac, now_ns);
+	return DROP_NONE;
 }
 
 enum drop arp_input(unsigned port_index, const uint8_t *frame, size_t bytes, uint64_t now_ns)
@@ -113,11 +134,10 @@ enum drop arp_input(unsigned port_index, const uint8_t *frame, size_t bytes, uin
 	uint32_t sender_ip = rte_be_to_cpu_32(arp->arp_data.arp_sip);
 	uint32_t target_ip = rte_be_to_cpu_32(arp->arp_data.arp_tip);
 	struct arp_entry *entry = arp_entry_of(port_index, sender_ip, false);
-	if (entry != NULL && entry->state != ARP_REACHABLE)
-		arp_learn(entry, &arp->arp_data.arp_sha, now_ns);
+	enum drop drop = entry != NULL ? arp_claim(entry, &arp->arp_data.arp_sha, now_ns) : DROP_NONE;
 	if (arp->arp_opcode == RTE_BE16(RTE_ARP_OP_REQUEST) && target_ip == port->config.address)
 		arp_emit(port_index, 0, RTE_ARP_OP_REPLY, &arp->arp_data.arp_sha, sender_ip);
-	return DROP_NONE;
+	return drop;
 }
 
 void arp_send(struct rte_mbuf *mbuf, unsigned worker, uint64_t now_ns)

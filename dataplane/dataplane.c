@@ -47,9 +47,10 @@ static int pools_start(struct err *err)
 	plane.mail_pool = rte_mempool_create("mail", MAIL_COUNT, sizeof(struct worker_mail), 0, 0, NULL, NULL, NULL, NULL,
 		SOCKET_ID_ANY, 0);
 	plane.punt = ring_new("punt", 0, PUNT_RING_SIZE, RING_F_SC_DEQ);
+	plane.punt_known = ring_new("punt_known", 0, PUNT_RING_SIZE, RING_F_SC_DEQ);
 	plane.assoc = ring_new("assoc", 0, PUNT_RING_SIZE, RING_F_SC_DEQ);
 	plane.worker_events = ring_new("events", 0, PUNT_RING_SIZE, RING_F_SC_DEQ);
-	if (plane.mail_pool == NULL || plane.punt == NULL || plane.assoc == NULL || plane.worker_events == NULL)
+	if (plane.mail_pool == NULL || plane.punt == NULL || plane.punt_known == NULL || plane.assoc == NULL || plane.worker_events == NULL)
 		return err_set(err, ENOMEM, "no memory for the rings between threads (memory.size_mb)");
 	return 0;
 }
@@ -174,6 +175,7 @@ void dataplane_stop(void)
 		close(worker->bell.event_fd);
 	}
 	ring_drain(plane.punt);
+	ring_drain(plane.punt_known);
 	ring_drain(plane.assoc);
 	rte_ring_free(plane.worker_events);
 	for (unsigned p = 0; p < plane.config.port_count; p++)

@@ -104,7 +104,8 @@ ROLE_UNCHECKED static int transport_init(struct transport *transport, const stru
 	struct ice_config ice;
 	transport->generation = config->generation;
 	transport->source = config->source;
-	transport->worker = home_of(config->source)->worker;
+	transport->home = home_of(config->source);
+	transport->worker = (uint16_t)transport->home->worker;
 	transport->data = config->data;
 	snprintf(transport->assoc.data_identity, sizeof(transport->assoc.data_identity), "%s", config->data_identity);
 	transport->assoc.voice = config->generation;

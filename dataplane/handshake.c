@@ -331,7 +331,7 @@ static void sleep_until(uint64_t deadline_ns) RUNS_ON(handshake_role)
 	struct pollfd fds[2] = {{.fd = plane.punt_bell.event_fd, .events = POLLIN},
 		{.fd = plane.handshake_box.event_fd, .events = POLLIN}};
 	doorbell_arm(&plane.punt_bell);
-	if (plane_ring_empty(plane.punt) && timeout_ms > 0)
+	if (plane_ring_empty(plane.punt) && plane_ring_empty(plane.punt_known) && timeout_ms > 0)
 		poll(fds, 2, timeout_ms);
 	doorbell_disarm(&plane.punt_bell);
 	eventfd_t ignored;
@@ -348,7 +348,9 @@ void *handshake_main(void *unused)
 	while (!atomic_load_explicit(&plane.stop_slow, memory_order_acquire)) {
 		struct rte_mbuf *mbufs[BURST_MAX];
 		now_ns = clock_mono_ns();
-		unsigned count = rte_ring_sc_dequeue_burst(plane.punt, (void **)mbufs, BURST_MAX, NULL);
+		unsigned count = rte_ring_sc_dequeue_burst(plane.punt_known, (void **)mbufs, BURST_MAX, NULL);
+		if (count < BURST_MAX)
+			count += rte_ring_sc_dequeue_burst(plane.punt, (void **)mbufs + count, BURST_MAX - count, NULL);
 		for (struct mail *mail = mailbox_take(&plane.handshake_box), *next; mail != NULL; mail = next) {
 			next = mail->next;
 			slow_input(CONTAINER_OF(mail, struct slow, mail));

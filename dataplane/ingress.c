@@ -6,6 +6,7 @@
 // transport that another worker owns is handed over once its transport is known.
 
 #include <netinet/in.h>
+#include <rte_arp.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_udp.h>
@@ -48,6 +49,14 @@ static enum drop ingress_eth(const struct port *port, struct rte_mbuf *mbuf, uin
 	return DROP_NONE;
 }
 
+static bool ingress_ip4_sum_is_good(const struct rte_mbuf *mbuf, const struct rte_ipv4_hdr *ip, uint16_t header_bytes)
+{
+	uint64_t by_hardware = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+	if (by_hardware == RTE_MBUF_F_RX_IP_CKSUM_BAD)
+		return false;
+	return by_hardware == RTE_MBUF_F_RX_IP_CKSUM_GOOD || rte_raw_cksum(ip, header_bytes) == 0xffff;
+}
+
 // ip4: header, checksum, destination. ret_protocol and the offset of what follows.
 static enum drop ingress_ip4(const struct port *port, struct rte_mbuf *mbuf, uint8_t *ret_protocol,
 	uint16_t *ret_offset, uint16_t *ret_bytes)
@@ -61,8 +70,7 @@ static enum drop ingress_ip4(const struct port *port, struct rte_mbuf *mbuf, uin
 	if (UNLIKELY(ip->version_ihl >> 4 != 4 || header_bytes < sizeof(*ip) || total < header_bytes ||
 		    at + total > rte_pktmbuf_data_len(mbuf)))
 		return DROP_IP4_MALFORMED;
-	uint16_t sum = rte_raw_cksum(ip, header_bytes);
-	if (UNLIKELY(sum != 0xffff))
+	if (UNLIKELY(!ingress_ip4_sum_is_good(mbuf, ip, header_bytes)))
 		return DROP_IP4_BAD_CHECKSUM;
 	if (UNLIKELY(rte_be_to_cpu_32(ip->dst_addr) != port->config.address))
 		return DROP_IP4_NOT_FOR_US;
@@ -75,7 +83,20 @@ static enum drop ingress_ip4(const struct port *port, struct rte_mbuf *mbuf, uin
 	return DROP_NONE;
 }
 
-// udp: header and checksum; cuts the mbuf down to the payload.
+static bool ingress_udp_sum_is_good(const struct rte_ipv4_hdr *ip, const struct rte_udp_hdr *udp, uint16_t length)
+{
+	uint32_t sum = rte_raw_cksum(udp, length) + (uint32_t)rte_ipv4_phdr_cksum(ip, 0);
+	// The pseudo header of rte_ipv4_phdr_cksum takes the length from the IP header; they differ only by padding.
+	uint16_t ip_payload = (uint16_t)(rte_be_to_cpu_16(ip->total_length) - (ip->version_ihl & 15) * 4);
+	if (ip_payload != length)
+		sum += (uint32_t)rte_cpu_to_be_16(length) + (uint16_t)~rte_cpu_to_be_16(ip_payload);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum == 0xffff;
+}
+
+// udp: header and checksum; cuts the mbuf down to the payload. What looks like SRTP or SRTCP is not summed up: its tag
+// proves more, and nothing of it counts before the tag was good.
 static enum drop ingress_udp(struct rte_mbuf *mbuf, uint16_t offset, uint16_t bytes)
 {
 	const struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(mbuf, const struct rte_ipv4_hdr *, sizeof(struct rte_ether_hdr));
@@ -85,23 +106,28 @@ static enum drop ingress_udp(struct rte_mbuf *mbuf, uint16_t offset, uint16_t by
 	uint16_t length = rte_be_to_cpu_16(udp->dgram_len);
 	if (UNLIKELY(length < sizeof(*udp) || length > bytes))
 		return DROP_UDP_MALFORMED;
-	if (udp->dgram_cksum != 0) {
-		uint32_t sum = rte_raw_cksum(udp, length) + (uint32_t)rte_ipv4_phdr_cksum(ip, 0);
-		// The pseudo header of rte_ipv4_phdr_cksum takes the length from the IP header; they differ only by padding.
-		uint16_t ip_payload = (uint16_t)(rte_be_to_cpu_16(ip->total_length) - (ip->version_ihl & 15) * 4);
-		if (ip_payload != length)
-			sum += (uint32_t)rte_cpu_to_be_16(length) + (uint16_t)~rte_cpu_to_be_16(ip_payload);
-		sum = (sum & 0xffff) + (sum >> 16);
-		sum = (sum & 0xffff) + (sum >> 16);
-		if (UNLIKELY(sum != 0xffff))
-			return DROP_UDP_BAD_CHECKSUM;
-	}
+	uint64_t by_hardware = mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+	if (UNLIKELY(by_hardware == RTE_MBUF_F_RX_L4_CKSUM_BAD))
+		return DROP_UDP_BAD_CHECKSUM;
+	enum classify kind = classify((const uint8_t *)(udp + 1), length - sizeof(*udp));
+	if (UNLIKELY(kind != CLASSIFY_RTP && kind != CLASSIFY_RTCP && by_hardware != RTE_MBUF_F_RX_L4_CKSUM_GOOD &&
+		    udp->dgram_cksum != 0 && !ingress_udp_sum_is_good(ip, udp, length)))
+		return DROP_UDP_BAD_CHECKSUM;
 	struct packet *packet = packet_of(mbuf);
 	packet->remote.port = rte_be_to_cpu_16(udp->src_port);
 	packet->local_port = rte_be_to_cpu_16(udp->dst_port);
-	rte_pktmbuf_adj(mbuf, (uint16_t)(offset + sizeof(*udp)));
-	rte_pktmbuf_trim(mbuf, (uint16_t)(rte_pktmbuf_data_len(mbuf) - (length - sizeof(*udp))));
+	mbuf->data_off = (uint16_t)(mbuf->data_off + offset + sizeof(*udp));
+	mbuf->data_len = (uint16_t)(length - sizeof(*udp));
+	mbuf->pkt_len = mbuf->data_len;
 	return DROP_NONE;
+}
+
+static struct transport_stream *ingress_stream(struct transport_rx *rx, uint32_t ssrc)
+{
+	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++)
+		if (LIKELY(rx->streams[i].used && rx->streams[i].ssrc == ssrc))
+			return &rx->streams[i];
+	return NULL;
 }
 
 // Sender reports go to the source, which maps media time to wall time; each is answered with a receiver report.
@@ -116,13 +142,10 @@ static void ingress_sender_report(void *arg, uint32_t ssrc, uint64_t ntp, uint32
 {
 	struct ingress_report *report = arg;
 	ENTERS(worker_role);
-	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++) {
-		const struct transport_stream *stream = &report->transport->rx.streams[i];
-		if (!stream->used || stream->ssrc != ssrc)
-			continue;
-		source_sender_report(report->transport->source, report->transport->id, ssrc, ntp, timestamp, report->arrival_ns);
-		report->answer = true;
-	}
+	if (ingress_stream(&report->transport->rx, ssrc) == NULL)
+		return;
+	source_sender_report(report->transport->source, report->transport->id, ssrc, ntp, timestamp, report->arrival_ns);
+	report->answer = true;
 }
 
 static void ingress_rtcp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
@@ -150,17 +173,17 @@ static void ingress_keep(struct worker *worker, struct transport *transport, str
 	uint64_t oldest_ns = packet_of(mbuf)->arrival_ns - TRANSPORT_PENDING_MS * 1000000ull;
 	unsigned kept = 0;
 	for (unsigned i = 0; i < rx->pending_count; i++) {
-		if (packet_of(rx->pending[i])->arrival_ns < oldest_ns)
-			worker_drop(worker, rx->pending[i], DROP_RTP_UNKNOWN_SSRC);
+		if (packet_of(transport->pending[i])->arrival_ns < oldest_ns)
+			worker_drop(worker, transport->pending[i], DROP_RTP_UNKNOWN_SSRC);
 		else
-			rx->pending[kept++] = rx->pending[i];
+			transport->pending[kept++] = transport->pending[i];
 	}
-	rx->pending_count = kept;
+	rx->pending_count = (uint8_t)kept;
 	if (kept == TRANSPORT_PENDING_MAX) {
 		worker_drop(worker, mbuf, DROP_RTP_UNKNOWN_SSRC);
 		return;
 	}
-	rx->pending[rx->pending_count++] = mbuf;
+	transport->pending[rx->pending_count++] = mbuf;
 }
 
 // Tells control once that audio of this transport has arrived.
@@ -199,10 +222,7 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 		worker_drop(worker, mbuf, drop);
 		return;
 	}
-	struct transport_stream *stream = NULL;
-	for (unsigned i = 0; i < TRANSPORT_STREAMS_MAX; i++)
-		if (transport->rx.streams[i].used && transport->rx.streams[i].ssrc == header.ssrc)
-			stream = &transport->rx.streams[i];
+	struct transport_stream *stream = ingress_stream(&transport->rx, header.ssrc);
 	if (UNLIKELY(stream == NULL)) {
 		ingress_keep(worker, transport, mbuf);
 		return;
@@ -223,7 +243,7 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 		.arrival_ns = packet_of(mbuf)->arrival_ns,
 		.again = packet_of(mbuf)->kind == PACKET_HELD_RTP,
 	};
-	struct home *home = home_of(transport->source);
+	struct home *home = transport->home;
 	bool keep;
 	home_look(worker, home);
 	drop = source_rtp_input(transport->source, &packet, &keep);
@@ -240,10 +260,20 @@ static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RU
 			worker_drop(worker, mbuf, batch->jobs[i].drop);
 			continue;
 		}
-		rte_pktmbuf_trim(mbuf, (uint16_t)(rte_pktmbuf_data_len(mbuf) - batch->jobs[i].bytes));
+		mbuf->data_len = (uint16_t)batch->jobs[i].bytes;
+		mbuf->pkt_len = mbuf->data_len;
+		if (i + 1 < batch->count) // a decoder may run between the two
+			__builtin_prefetch(batch->transports[i + 1]->source);
 		ingress_rtp(worker, batch->transports[i], mbuf);
 	}
 	batch->count = 0;
+}
+
+// The handshake thread's ring for this datagram.
+static struct rte_ring *ingress_punt_ring(const struct transport *transport, struct rte_mbuf *mbuf)
+{
+	uint64_t selected = atomic_load_explicit(&transport->remote, memory_order_relaxed);
+	return endpoint_pack(packet_of(mbuf)->remote) == selected ? plane.punt_known : plane.punt;
 }
 
 // From the transport on, on its own worker.
@@ -264,8 +294,9 @@ static void ingress_transport(struct worker *worker, struct transport *transport
 	}
 	switch (kind) {
 	case CLASSIFY_RTP:
-		if (batch->count == BURST_MAX)
-			ingress_flush(worker, batch);
+		srtp_prefetch(transport->rx.srtp);
+		__builtin_prefetch(transport->source);
+		__builtin_prefetch(transport->home);
 		batch->jobs[batch->count] = (struct srtp_job){.srtp = transport->rx.srtp, .packet = payload, .bytes = bytes};
 		batch->mbufs[batch->count] = mbuf;
 		batch->transports[batch->count++] = transport;
@@ -274,31 +305,42 @@ static void ingress_transport(struct worker *worker, struct transport *transport
 		ingress_rtcp(worker, transport, mbuf);
 		return;
 	case CLASSIFY_STUN:
-		punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
+		punt(worker, ingress_punt_ring(transport, mbuf), &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
 		return;
 	case CLASSIFY_DTLS:
 		if (atomic_load_explicit(&transport->assoc_owns_dtls, memory_order_acquire))
 			punt(worker, plane.assoc, &plane.assoc_bell, mbuf, PACKET_UDP, DROP_ASSOC_FULL);
 		else
-			punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
+			punt(worker, ingress_punt_ring(transport, mbuf), &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
 		return;
 	default:
 		worker_drop(worker, mbuf, DROP_CLASSIFY_UNKNOWN);
 	}
 }
 
-static void ingress_frame(struct worker *worker, unsigned port_index, struct rte_mbuf *mbuf,
-	struct ingress_batch *batch) RUNS_ON(worker_role)
+// The handshake thread's ring for an ARP frame: what confirms a next hop goes before what claims one.
+static struct rte_ring *ingress_arp_ring(const struct port *port, const struct rte_mbuf *mbuf)
+{
+	struct rte_ether_addr known;
+	if (rte_pktmbuf_data_len(mbuf) < sizeof(struct rte_ether_hdr) + sizeof(struct rte_arp_hdr))
+		return plane.punt;
+	const struct rte_arp_hdr *arp = rte_pktmbuf_mtod_offset(mbuf, const struct rte_arp_hdr *, sizeof(struct rte_ether_hdr));
+	bool confirms = neighbour_lookup(port->neighbours, rte_be_to_cpu_32(arp->arp_data.arp_sip), &known) &&
+			rte_is_same_ether_addr(&known, &arp->arp_data.arp_sha);
+	return confirms ? plane.punt_known : plane.punt;
+}
+
+// Down to the UDP payload; false when the frame ends here, dropped or punted.
+static bool ingress_frame(struct worker *worker, unsigned port_index, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
 {
 	const struct port *port = &plane.ports[port_index];
-	struct packet *packet = packet_of(mbuf);
-	*packet = (struct packet){.arrival_ns = worker->now_ns, .port = (uint8_t)port_index};
+	*packet_of(mbuf) = (struct packet){.arrival_ns = worker->now_ns, .port = (uint8_t)port_index};
 	uint16_t type = 0, offset = 0, bytes = 0;
 	uint8_t protocol = 0;
 	enum drop drop = ingress_eth(port, mbuf, &type);
 	if (drop == DROP_NONE && type == RTE_ETHER_TYPE_ARP) {
-		punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_ARP, DROP_PUNT_FULL);
-		return;
+		punt(worker, ingress_arp_ring(port, mbuf), &plane.punt_bell, mbuf, PACKET_ARP, DROP_PUNT_FULL);
+		return false;
 	}
 	if (drop == DROP_NONE && type != RTE_ETHER_TYPE_IPV4)
 		drop = DROP_ETH_UNKNOWN_TYPE;
@@ -306,40 +348,58 @@ static void ingress_frame(struct worker *worker, unsigned port_index, struct rte
 		drop = ingress_ip4(port, mbuf, &protocol, &offset, &bytes);
 	if (drop == DROP_NONE && protocol == IPPROTO_ICMP) {
 		punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_ICMP, DROP_PUNT_FULL);
-		return;
+		return false;
 	}
 	if (drop == DROP_NONE && protocol != IPPROTO_UDP)
 		drop = DROP_IP4_UNKNOWN_PROTOCOL;
 	if (drop == DROP_NONE)
 		drop = ingress_udp(mbuf, offset, bytes);
-	if (UNLIKELY(drop != DROP_NONE)) {
+	if (UNLIKELY(drop != DROP_NONE))
 		worker_drop(worker, mbuf, drop);
-		return;
-	}
-	struct transport *transport = transport_lookup((struct endpoint){port->config.address, packet->local_port});
+	return drop == DROP_NONE;
+}
+
+// Whose is it; NULL when the packet ends here or went to another worker.
+static struct transport *ingress_owner(struct worker *worker, uint32_t address, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
+{
+	struct packet *packet = packet_of(mbuf);
+	struct transport *transport = transport_lookup((struct endpoint){address, packet->local_port});
 	if (UNLIKELY(transport == NULL)) {
 		worker_drop(worker, mbuf, DROP_UDP_NO_TRANSPORT);
-		return;
+		return NULL;
 	}
 	packet->transport = transport->id;
 	packet->generation = transport->generation;
 	if (UNLIKELY(transport->worker != worker->index)) {
 		struct worker *owner = &plane.workers[transport->worker];
 		punt(worker, owner->inbox, &owner->bell, mbuf, PACKET_UDP, DROP_HANDOVER_FULL);
-		return;
+		return NULL;
 	}
-	ingress_transport(worker, transport, mbuf, batch);
+	__builtin_prefetch(&transport->rx, 1);
+	return transport;
 }
 
+// Stage by stage over the whole burst: while one packet's memory is on its way, the others are worked on.
 void ingress_wire(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned count)
 {
+	struct rte_mbuf *datagrams[BURST_MAX];
+	struct transport *owners[BURST_MAX];
 	struct ingress_batch batch;
+	unsigned found = 0, owned = 0;
 	batch.count = 0;
 	stats_add(&worker->stats.rx_packets, count);
 	for (unsigned i = 0; i < count; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (unsigned i = 0; i < count; i++)
-		ingress_frame(worker, port, mbufs[i], &batch);
+		if (LIKELY(ingress_frame(worker, port, mbufs[i])))
+			datagrams[found++] = mbufs[i];
+	for (unsigned i = 0; i < found; i++) {
+		owners[owned] = ingress_owner(worker, plane.ports[port].config.address, datagrams[i]);
+		datagrams[owned] = datagrams[i];
+		owned += owners[owned] != NULL;
+	}
+	for (unsigned i = 0; i < owned; i++)
+		ingress_transport(worker, owners[i], datagrams[i], &batch);
 	if (batch.count > 0)
 		ingress_flush(worker, &batch);
 }
@@ -353,7 +413,7 @@ void ingress_audio(struct worker *worker, struct transport *transport, struct rt
 		.generation = packet_of(mbuf)->generation,
 		.arrival_ns = packet_of(mbuf)->arrival_ns,
 	};
-	struct home *home = home_of(transport->source);
+	struct home *home = transport->home;
 	bool keep;
 	home_look(worker, home);
 	enum drop drop = source_data_input(transport->source, &packet, &keep);

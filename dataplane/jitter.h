@@ -3,6 +3,9 @@
 // jitter.h - put numbered packets back in order: driven by arrival, zero wait in order, a bounded wait over a gap. Pure.
 //
 // Runs on: worker. A pure function of packets and time.
+//
+// The wait over a gap follows what the network does: four times the interarrival jitter (RFC 3550 6.4.1) on top of one
+// packet's length, and not less than what late packets have lately needed; max_wait bounds it and is used until enough is known.
 #pragma once
 
 #include "dataplane/base.h"
@@ -10,32 +13,54 @@
 
 #define JITTER_SLOTS 32
 #define JITTER_PAYLOAD_MAX 1400
+// What waits behind a gap is kept in chunks of a small store: 60 ms of speech in packets of any length, or six packets of the
+// largest size that Opus has.
+#define JITTER_CHUNK_BYTES 128
+#define JITTER_CHUNKS 64
 #define JITTER_RESTART 500 // a jump by more than this is another numbering, not loss
+#define JITTER_WAIT_MIN_NS 20000000u
+#define JITTER_LEARNED 16 // packets until the measured jitter counts
 
 struct jitter_packet {
-	bool used;
-	bool repaired; // taken out of a later packet's redundancy
+	const uint8_t *payload;
+	uint64_t arrival_ns;
+	uint32_t timestamp;
 	uint16_t seq;
 	uint16_t bytes;
-	uint32_t timestamp;
-	uint64_t arrival_ns;
-	uint8_t payload[JITTER_PAYLOAD_MAX];
+	bool repaired; // taken out of a later packet's redundancy
+	uint8_t chunk; // first one, of those behind a gap
 };
 
 struct jitter {
 	bool started;
+	bool ready;        // direct is the packet `next`
 	uint16_t next;     // sequence number that is delivered next
+	uint32_t held;     // bit seq % 32: a packet waits in that slot behind a gap
 	uint64_t seen;     // bit i: next - 1 - i was delivered
-	unsigned held;     // packets waiting behind a gap
 	uint64_t gap_ns;   // the first packet behind the gap arrived then
-	uint64_t wait_ns;
+	uint64_t wait_ns;  // of the open gap, or of the next one
+	uint64_t last_ns;  // arrival of the newest packet
+	uint32_t last_timestamp;
+	uint16_t newest;
+	uint16_t learned;   // packets since the start, up to JITTER_LEARNED
+	uint32_t jitter_ns; // smoothed interarrival jitter
+	uint32_t late_ns;   // what late packets needed, fading
+	uint32_t max_wait_us;
+	struct jitter_packet direct; // in order: its payload is the caller's
+	uint64_t given_up_ns;                      // gap_ns of the gap that was given up last
+	uint16_t given_up;                         // its last number
 	struct jitter_packet slots[JITTER_SLOTS];
+	uint64_t chunks_taken; // a bit each
+	uint8_t store[JITTER_CHUNKS][JITTER_CHUNK_BYTES];
 };
+_Static_assert(offsetof(struct jitter, direct) + sizeof(struct jitter_packet) <= 2 * CACHE_LINE_BYTES,
+	"a packet in order touches two lines");
 
 void jitter_init(struct jitter *jitter, uint32_t max_wait_ms);
-void jitter_reset(struct jitter *jitter); // forgets numbering and what waits
+void jitter_reset(struct jitter *jitter); // forgets numbering and what waits, not what was learned of the network
 
-// Copies the payload. ret_restarted: the numbering began anew with this packet.
+// Takes one packet. One that is next in order is not copied: take it out with jitter_get before its memory goes. One behind
+// a gap is. ret_restarted: the numbering began anew with this packet.
 enum drop jitter_put(struct jitter *jitter, uint16_t seq, uint32_t timestamp, const uint8_t *payload, size_t bytes,
 	bool repaired, uint64_t now_ns, bool *ret_restarted);
 // Whether this packet is still wanted: neither delivered, nor given up, nor waiting.

@@ -43,6 +43,18 @@ struct pcm_waker {
 	int event_fd;
 };
 
+// A writer of many rings that would rather ring once for many frames: wakers that a thread's writes have found asleep.
+// What is collected must be rung before the thread sleeps itself.
+#define PCM_BELLS_MAX 16
+struct pcm_bells {
+	struct pcm_waker *wakers[PCM_BELLS_MAX];
+	unsigned count;
+	uint64_t rung_ns;
+};
+// From now on this thread's writes collect there; NULL: each write rings at once. The thread's own.
+void pcm_bells_use(struct pcm_bells *bells);
+void pcm_bells_ring(struct pcm_bells *bells, uint64_t now_ns);
+
 struct pcm;
 
 // A ring of at least capacity_ms of audio with one reference, or NULL when memory is short. Any thread.
@@ -56,6 +68,9 @@ void pcm_waker_remove(struct pcm *pcm, struct pcm_waker *waker);
 
 // Append one frame; frame->seq is filled in. Never fails: the oldest cell is overwritten.
 void pcm_write(struct pcm *pcm, struct pcm_frame *frame) RUNS_ON(worker_role);
+
+// The same for a whole cell whose samples are elsewhere (NULL: silence): frame->samples is not looked at.
+void pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *samples) RUNS_ON(worker_role);
 
 // Number of frames ever written: the seq the next frame gets. And the oldest seq still in the ring. Any thread.
 uint64_t pcm_head(const struct pcm *pcm);

@@ -75,6 +75,7 @@ struct worker {
 	unsigned tx_count[DATAPLANE_PORTS_MAX] OWNED_BY(worker_role);
 	struct home *open OWNED_BY(worker_role); // sources with a timer
 	bool reads_mail OWNED_BY(worker_role);
+	struct pcm_bells bells OWNED_BY(worker_role); // consumers to wake
 	struct stats_worker stats;
 	_Atomic(uint32_t) transports;
 	_Atomic(bool) stopped; // the thread's last word
@@ -115,6 +116,7 @@ struct plane {
 	struct worker workers[DATAPLANE_WORKERS_MAX];
 	struct dtls_identity *identity;
 	struct rte_ring *punt;  // workers -> handshake
+	struct rte_ring *punt_known; // the same, from a transport's selected remote: looked at first, so that a flood starves no consent
 	struct rte_ring *assoc; // workers -> assoc
 	struct doorbell punt_bell, assoc_bell;
 	struct mailbox handshake_box, assoc_box; // slow messages

@@ -176,6 +176,7 @@ int port_start(struct port *port, const struct dataplane_port_config *config, un
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & RTE_ETH_RSS_UDP;
 	}
+	conf.rxmode.offloads = info.rx_offload_capa & (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
 	ret = rte_eth_dev_configure(port->id, port->queues, port->queues, &conf);
 	uint16_t rx_descriptors = QUEUE_DESCRIPTORS, tx_descriptors = QUEUE_DESCRIPTORS;
 	if (ret == 0)

@@ -8,10 +8,10 @@
 
 #include "dataplane/hot.h"
 
-static void emit(struct recut *recut, struct pcm *pcm) RUNS_ON(worker_role)
+static void emit(struct recut *recut, struct pcm *pcm, const int16_t *samples) RUNS_ON(worker_role)
 {
 	recut->frame.bytes = (uint16_t)(recut->samples * 2);
-	pcm_write(pcm, &recut->frame);
+	pcm_write_cell(pcm, &recut->frame, samples);
 	recut->samples = 0;
 	recut->frame.flags = 0;
 	recut->cells++;
@@ -26,24 +26,30 @@ void recut_run(struct recut *recut, struct pcm *pcm, const struct recut_run *run
 			recut->frame.capture_us = run->capture_us + (int64_t)done * 1000000 / PCM_RATE_HZ;
 			recut->began_ns = run->arrival_ns;
 		}
-		int16_t *to = recut->frame.samples + recut->samples;
-		if (run->samples != NULL)
-			memcpy(to, run->samples + done, count * sizeof(int16_t));
-		else
-			memset(to, 0, count * sizeof(int16_t));
 		recut->frame.flags |= run->flags;
 		recut->frame.generation = run->generation;
 		recut->frame.arrival_ns = run->arrival_ns;
-		recut->samples += count;
+		const int16_t *from = run->samples != NULL ? run->samples + done : NULL;
 		recut->media_us += (int64_t)count * 1000000 / PCM_RATE_HZ;
 		done += count;
+		if (LIKELY(count == PCM_CELL_SAMPLES)) { // a whole cell goes straight into the ring
+			recut->samples = count;
+			emit(recut, pcm, from);
+			continue;
+		}
+		int16_t *to = recut->frame.samples + recut->samples;
+		if (from != NULL)
+			memcpy(to, from, count * sizeof(int16_t));
+		else
+			memset(to, 0, count * sizeof(int16_t));
+		recut->samples += count;
 		if (recut->samples == PCM_CELL_SAMPLES)
-			emit(recut, pcm);
+			emit(recut, pcm, recut->frame.samples);
 	}
 }
 
 void recut_flush(struct recut *recut, struct pcm *pcm)
 {
 	if (recut->samples > 0)
-		emit(recut, pcm);
+		emit(recut, pcm, recut->frame.samples);
 }

@@ -9,13 +9,24 @@
 #include "dataplane/drops.h"
 #include "dataplane/source.h"
 
+// One reception block of an SR or RR (RFC 3550 6.4.1), as a peer saw a stream of ours.
+struct rtcp_block {
+	uint32_t ssrc, extended_seq, jitter, last_sr, delay_since_sr;
+	int32_t cumulative_lost;
+	uint8_t fraction_lost;
+};
+
+// Each may be NULL. Texts are not terminated and lie in the packet.
 struct rtcp_visitor {
-	void (*sender_report)(void *arg, uint32_t ssrc, uint64_t ntp, uint32_t timestamp); // each may be NULL
-	void (*bye)(void *arg, uint32_t ssrc);
+	void (*sender_report)(void *arg, uint32_t ssrc, uint64_t ntp, uint32_t timestamp);
+	void (*block)(void *arg, uint32_t sender, const struct rtcp_block *block);
+	void (*cname)(void *arg, uint32_t ssrc, const char *text, size_t bytes);
+	void (*bye)(void *arg, uint32_t ssrc, const char *reason, size_t reason_bytes);
 	void *arg;
 };
 
-// Calls the visitor for what it understands, skips the rest. The whole compound is checked before the first call.
+// A compound, or a single packet (RFC 5506). Calls the visitor for what it understands, skips the rest (feedback, APP, XR). The
+// whole of it is checked before the first call: lengths, SDES items, BYE reasons, padding in the last packet only.
 enum drop rtcp_parse(const uint8_t *data, size_t bytes, const struct rtcp_visitor *visitor);
 
 // RR with SDES CNAME; returns its length, 0 when the buffer is too small.

@@ -12,11 +12,18 @@
 #define RTCP_E_BIT 0x80000000u
 #define RTCP_HEADER_BYTES 8
 
+// In constant time.
 static bool tags_equal(const uint8_t *a, const uint8_t *b, size_t bytes)
 {
-	uint8_t difference = 0;
-	for (size_t i = 0; i < bytes; i++)
-		difference |= a[i] ^ b[i];
+	uint64_t difference = 0, x, y;
+	size_t at = 0;
+	for (; at + 8 <= bytes; at += 8) {
+		memcpy(&x, a + at, 8);
+		memcpy(&y, b + at, 8);
+		difference |= x ^ y;
+	}
+	for (; at < bytes; at++)
+		difference |= a[at] ^ b[at];
 	return difference == 0;
 }
 
@@ -89,10 +96,11 @@ static bool replayed(const struct srtp_stream *stream, uint64_t index)
 	return behind >= SRTP_REPLAY_BITS || (stream->window >> behind & 1) != 0;
 }
 
-static void stream_update(struct srtp_direction *direction, struct srtp_stream *streams, uint32_t ssrc, uint64_t index)
+// stream: of this SSRC, NULL when it has none yet.
+static void stream_update(struct srtp_direction *direction, struct srtp_stream *streams, struct srtp_stream *stream,
+	uint32_t ssrc, uint64_t index)
 {
-	struct srtp_stream *stream = stream_find(streams, ssrc);
-	if (stream == NULL) {
+	if (UNLIKELY(stream == NULL)) {
 		stream = stream_take(streams, ssrc);
 		stream->index = index;
 		stream->window = 1;
@@ -100,7 +108,7 @@ static void stream_update(struct srtp_direction *direction, struct srtp_stream *
 		uint64_t ahead = index - stream->index;
 		stream->window = ahead >= SRTP_REPLAY_BITS ? 1 : stream->window << ahead | 1;
 		stream->index = index;
-	} else {
+	} else if (stream->index - index < SRTP_REPLAY_BITS) { // older only where we send: our own order is our own affair
 		stream->window |= 1ull << (stream->index - index);
 	}
 	stream->last_use = ++direction->clock;
@@ -108,21 +116,27 @@ static void stream_update(struct srtp_direction *direction, struct srtp_stream *
 
 // ---- initialization vectors
 
-static void iv_gcm(const struct srtp_cipher *cipher, uint32_t ssrc, uint64_t index, uint8_t *iv)
+static void iv_gcm(const uint8_t *salt, uint32_t ssrc, uint64_t index, uint8_t *iv)
 {
 	// RFC 7714 8.1: 0 | SSRC | ROC | SEQ, xor salt; 9.1 the same with the 31-bit index for SRTCP.
-	put_be16(iv, 0);
-	put_be32(iv + 2, ssrc);
-	put_be16(iv + 6, (uint16_t)(index >> 32));
+	put_be64(iv, (uint64_t)ssrc << 16 | (index >> 32 & 0xffff));
 	put_be32(iv + 8, (uint32_t)index);
-	for (int i = 0; i < 12; i++)
-		iv[i] ^= cipher->salt[i];
+	uint64_t a, b;
+	uint32_t c, d;
+	memcpy(&a, iv, 8);
+	memcpy(&b, salt, 8);
+	memcpy(&c, iv + 8, 4);
+	memcpy(&d, salt + 8, 4);
+	a ^= b;
+	c ^= d;
+	memcpy(iv, &a, 8);
+	memcpy(iv + 8, &c, 4);
 }
 
-static void iv_cm(const struct srtp_cipher *cipher, uint32_t ssrc, uint64_t index, uint8_t *iv)
+static void iv_cm(const uint8_t *salt, uint32_t ssrc, uint64_t index, uint8_t *iv)
 {
 	// RFC 3711 4.1.1: salt * 2^16 xor SSRC * 2^64 xor index * 2^16.
-	memcpy(iv, cipher->salt, 14);
+	memcpy(iv, salt, 14);
 	iv[14] = iv[15] = 0;
 	uint8_t mix[12] = {0};
 	put_be32(mix, ssrc);
@@ -132,21 +146,21 @@ static void iv_cm(const struct srtp_cipher *cipher, uint32_t ssrc, uint64_t inde
 		iv[4 + i] ^= mix[i];
 }
 
-static void gcm_open(IMB_MGR *imb, const struct srtp *srtp, const struct srtp_cipher *cipher, uint8_t *data, size_t bytes,
+static void gcm_open(IMB_MGR *imb, enum srtp_profile profile, const struct srtp_cipher *cipher, uint8_t *data, size_t bytes,
 	const uint8_t *iv, const uint8_t *aad, size_t aad_bytes, uint8_t *tag)
 {
 	struct gcm_context_data context;
-	if (srtp->profile == SRTP_AEAD_AES_128_GCM)
+	if (profile == SRTP_AEAD_AES_128_GCM)
 		IMB_AES128_GCM_DEC(imb, &cipher->gcm, &context, data, data, bytes, iv, aad, aad_bytes, tag, SRTP_GCM_TAG_BYTES);
 	else
 		IMB_AES256_GCM_DEC(imb, &cipher->gcm, &context, data, data, bytes, iv, aad, aad_bytes, tag, SRTP_GCM_TAG_BYTES);
 }
 
-static void gcm_seal(IMB_MGR *imb, const struct srtp *srtp, const struct srtp_cipher *cipher, uint8_t *data, size_t bytes,
+static void gcm_seal(IMB_MGR *imb, enum srtp_profile profile, const struct srtp_cipher *cipher, uint8_t *data, size_t bytes,
 	const uint8_t *iv, const uint8_t *aad, size_t aad_bytes, uint8_t *tag)
 {
 	struct gcm_context_data context;
-	if (srtp->profile == SRTP_AEAD_AES_128_GCM)
+	if (profile == SRTP_AEAD_AES_128_GCM)
 		IMB_AES128_GCM_ENC(imb, &cipher->gcm, &context, data, data, bytes, iv, aad, aad_bytes, tag, SRTP_GCM_TAG_BYTES);
 	else
 		IMB_AES256_GCM_ENC(imb, &cipher->gcm, &context, data, data, bytes, iv, aad, aad_bytes, tag, SRTP_GCM_TAG_BYTES);
@@ -198,81 +212,88 @@ static void cm_one(IMB_MGR *imb, struct cm_operation *operation)
 // What is known of one packet between parsing and the check of its tag.
 struct opening {
 	struct srtp_job *job;
+	struct srtp_stream *stream; // NULL: the SSRC is new
 	uint64_t index;
 	uint32_t ssrc;
-	size_t body; // bytes without the tag
-	uint8_t tag[SRTP_GCM_TAG_BYTES];
-	struct cm_operation cm;
+	size_t header, body; // bytes in front of what is encrypted; bytes without the tag
 };
 
-static enum drop opening_begin(struct opening *opening, struct srtp_job *job)
+static enum drop opening_begin(struct opening *opening, struct srtp_job *job, size_t tag)
 {
-	struct srtp *srtp = job->srtp;
-	size_t tag = tag_bytes(srtp->profile);
+	struct srtp_direction *direction = &job->srtp->remote;
 	if (UNLIKELY(job->bytes < 12 + tag))
 		return DROP_SRTP_SHORT;
 	opening->job = job;
 	opening->body = job->bytes - tag;
-	size_t header = rtp_header_bytes(job->packet, opening->body);
-	if (UNLIKELY(header == 0))
+	opening->header = rtp_header_bytes(job->packet, opening->body);
+	if (UNLIKELY(opening->header == 0))
 		return DROP_SRTP_SHORT;
 	opening->ssrc = get_be32(job->packet + 8);
-	const struct srtp_stream *stream = stream_find(srtp->remote.rtp_streams, opening->ssrc);
-	opening->index = index_estimate(stream, get_be16(job->packet + 2));
-	if (UNLIKELY(replayed(stream, opening->index)))
-		return DROP_SRTP_REPLAY;
-	opening->cm.cipher_at = header;
-	opening->cm.cipher_bytes = opening->body - header;
-	memcpy(opening->tag, job->packet + opening->body, tag);
+	opening->stream = stream_find(direction->rtp_streams, opening->ssrc);
+	opening->index = index_estimate(opening->stream, get_be16(job->packet + 2));
+	return UNLIKELY(replayed(opening->stream, opening->index)) ? DROP_SRTP_REPLAY : DROP_NONE;
+}
+
+static enum drop opening_end(struct opening *opening, bool good)
+{
+	struct srtp_direction *direction = &opening->job->srtp->remote;
+	if (UNLIKELY(!good))
+		return DROP_SRTP_AUTH;
+	stream_update(direction, direction->rtp_streams, opening->stream, opening->ssrc, opening->index);
+	opening->job->bytes = (uint32_t)opening->body;
 	return DROP_NONE;
 }
 
-static void opening_end(struct opening *opening, const uint8_t *tag)
+static enum drop open_gcm(IMB_MGR *imb, struct srtp_job *job)
 {
+	struct opening opening;
+	struct srtp_direction *direction = &job->srtp->remote;
+	enum drop drop = opening_begin(&opening, job, SRTP_GCM_TAG_BYTES);
+	if (UNLIKELY(drop != DROP_NONE))
+		return drop;
+	uint8_t iv[12], tag[SRTP_GCM_TAG_BYTES];
+	iv_gcm(direction->rtp_salt, opening.ssrc, opening.index, iv);
+	gcm_open(imb, direction->profile, &direction->rtp, job->packet + opening.header, opening.body - opening.header, iv,
+		job->packet, opening.header, tag);
+	return opening_end(&opening, tags_equal(tag, job->packet + opening.body, SRTP_GCM_TAG_BYTES));
+}
+
+// AES-CM goes through ipsec-mb's queue: a packet comes out some packets later.
+struct opening_cm {
+	struct opening opening;
+	uint8_t tag[SRTP_CM_TAG_BYTES];
+	struct cm_operation operation;
+};
+
+static IMB_JOB *open_cm_begin(IMB_MGR *imb, struct opening_cm *cm)
+{
+	struct opening *opening = &cm->opening;
 	struct srtp_job *job = opening->job;
 	struct srtp_direction *direction = &job->srtp->remote;
-	if (UNLIKELY(!tags_equal(tag, opening->tag, tag_bytes(job->srtp->profile)))) {
-		job->drop = DROP_SRTP_AUTH;
-		return;
-	}
-	// Once more: the burst may hold the same packet twice.
-	if (UNLIKELY(replayed(stream_find(direction->rtp_streams, opening->ssrc), opening->index))) {
-		job->drop = DROP_SRTP_REPLAY;
-		return;
-	}
-	stream_update(direction, direction->rtp_streams, opening->ssrc, opening->index);
-	job->bytes = (uint32_t)opening->body;
-	job->drop = DROP_NONE;
-}
-
-static void open_gcm(IMB_MGR *imb, struct opening *opening)
-{
-	struct srtp *srtp = opening->job->srtp;
-	uint8_t iv[12], tag[SRTP_GCM_TAG_BYTES];
-	iv_gcm(&srtp->remote.rtp, opening->ssrc, opening->index, iv);
-	gcm_open(imb, srtp, &srtp->remote.rtp, opening->job->packet + opening->cm.cipher_at, opening->cm.cipher_bytes, iv,
-		opening->job->packet, opening->cm.cipher_at, tag);
-	opening_end(opening, tag);
-}
-
-static void open_cm_begin(struct opening *opening)
-{
-	struct srtp_job *job = opening->job;
-	opening->cm.cipher = &job->srtp->remote.rtp;
-	opening->cm.data = job->packet;
-	opening->cm.encrypt = false;
-	opening->cm.hash_bytes = opening->body + 4;
+	memcpy(cm->tag, job->packet + opening->body, sizeof(cm->tag));
+	cm->operation.cipher = &direction->rtp;
+	cm->operation.data = job->packet;
+	cm->operation.cipher_at = opening->header;
+	cm->operation.cipher_bytes = opening->body - opening->header;
+	cm->operation.encrypt = false;
+	cm->operation.hash_bytes = opening->body + 4;
 	// The tag has been copied out: the ROC takes its place, since it is authenticated behind the packet.
 	put_be32(job->packet + opening->body, (uint32_t)(opening->index >> 16));
-	iv_cm(opening->cm.cipher, opening->ssrc, opening->index, opening->cm.iv);
+	iv_cm(direction->rtp_salt, opening->ssrc, opening->index, cm->operation.iv);
+	return cm_submit(imb, &cm->operation, cm);
 }
 
-static void cm_finished(IMB_JOB *job)
+static void cm_finished(IMB_JOB *imb_job)
 {
-	if (job == NULL)
+	if (imb_job == NULL)
 		return;
-	struct opening *opening = job->user_data;
-	opening_end(opening, opening->cm.tag);
+	struct opening_cm *cm = imb_job->user_data;
+	struct opening *opening = &cm->opening;
+	// Once more: the burst may hold the same packet twice, or the place was given to another SSRC meanwhile.
+	opening->stream = stream_find(opening->job->srtp->remote.rtp_streams, opening->ssrc);
+	opening->job->drop = replayed(opening->stream, opening->index)
+				     ? DROP_SRTP_REPLAY
+				     : opening_end(opening, tags_equal(cm->operation.tag, cm->tag, sizeof(cm->tag)));
 }
 
 static void cm_flush(IMB_MGR *imb)
@@ -281,69 +302,86 @@ static void cm_flush(IMB_MGR *imb)
 		cm_finished(job);
 }
 
+static void open_cm(IMB_MGR *imb, struct opening_cm *cm, struct srtp_job *job)
+{
+	// An SSRC's first packets decide its rollover counter: each is finished before the next is looked at.
+	bool known = job->bytes >= 12 && stream_find(job->srtp->remote.rtp_streams, get_be32(job->packet + 8)) != NULL;
+	if (UNLIKELY(!known))
+		cm_flush(imb);
+	job->drop = opening_begin(&cm->opening, job, SRTP_CM_TAG_BYTES);
+	if (UNLIKELY(job->drop != DROP_NONE))
+		return;
+	cm_finished(open_cm_begin(imb, cm));
+	if (UNLIKELY(!known))
+		cm_flush(imb);
+}
+
+void srtp_prefetch(const struct srtp *srtp)
+{
+	// State and salt, then the keys: AES rounds in front, and at the end those powers of the hash key that a packet of
+	// a few hundred bytes needs.
+	const char *direction = (const char *)&srtp->remote, *keys = (const char *)&srtp->remote.rtp;
+	__builtin_prefetch(direction, 1);
+	for (size_t at = 0; at < 256; at += CACHE_LINE_BYTES)
+		__builtin_prefetch(keys + at);
+	for (size_t at = sizeof(struct gcm_key_data) - 320; at < sizeof(struct gcm_key_data); at += CACHE_LINE_BYTES)
+		__builtin_prefetch(keys + at);
+}
+
 void srtp_unprotect_burst(struct srtp_mgr *mgr, struct srtp_job *jobs, unsigned count)
 {
-	struct opening openings[64];
-	count = MIN_OF(count, (unsigned)ARRAY_SIZE(openings));
+	struct opening_cm openings[SRTP_BURST_MAX];
+	unsigned queued = 0;
+	count = MIN_OF(count, SRTP_BURST_MAX);
 	for (unsigned i = 0; i < count; i++) {
-		struct srtp_job *job = &jobs[i];
-		// An SSRC's first packets decide its rollover counter: each is finished before the next is looked at.
-		bool known = job->bytes >= 12 && stream_find(job->srtp->remote.rtp_streams, get_be32(job->packet + 8)) != NULL;
-		if (UNLIKELY(!known))
-			cm_flush(mgr->imb);
-		job->drop = opening_begin(&openings[i], job);
-		if (UNLIKELY(job->drop != DROP_NONE))
-			continue;
-		if (job->srtp->profile != SRTP_AES128_CM_SHA1_80) {
-			open_gcm(mgr->imb, &openings[i]);
-			continue;
-		}
-		open_cm_begin(&openings[i]);
-		cm_finished(cm_submit(mgr->imb, &openings[i].cm, &openings[i]));
-		if (UNLIKELY(!known))
-			cm_flush(mgr->imb);
+		if (LIKELY(jobs[i].srtp->remote.profile != SRTP_AES128_CM_SHA1_80))
+			jobs[i].drop = open_gcm(mgr->imb, &jobs[i]);
+		else
+			open_cm(mgr->imb, &openings[queued++], &jobs[i]);
 	}
-	cm_flush(mgr->imb);
+	if (queued > 0)
+		cm_flush(mgr->imb);
 }
 
 // ---- SRTCP
 
 enum drop srtcp_unprotect(struct srtp_mgr *mgr, struct srtp *srtp, uint8_t *packet, uint32_t *bytes)
 {
-	size_t tag_size = tag_bytes(srtp->profile);
+	size_t tag_size = tag_bytes(srtp->remote.profile);
 	if (*bytes < RTCP_HEADER_BYTES + RTCP_INDEX_BYTES + tag_size)
 		return DROP_SRTP_SHORT;
 	struct srtp_direction *direction = &srtp->remote;
-	bool gcm = srtp->profile != SRTP_AES128_CM_SHA1_80;
+	bool gcm = direction->profile != SRTP_AES128_CM_SHA1_80;
 	size_t body = *bytes - RTCP_INDEX_BYTES - tag_size;
 	size_t index_at = gcm ? *bytes - RTCP_INDEX_BYTES : body;
 	size_t tag_at = gcm ? body : *bytes - tag_size;
 	uint32_t word = get_be32(packet + index_at), ssrc = get_be32(packet + 4);
 	uint32_t index = word & ~RTCP_E_BIT;
 	bool encrypted = (word & RTCP_E_BIT) != 0;
-	if (replayed(stream_find(direction->rtcp_streams, ssrc), index))
+	struct srtp_stream *stream = stream_find(direction->rtcp_streams, ssrc);
+	if (replayed(stream, index))
 		return DROP_SRTCP_REPLAY;
 	bool good;
 	if (gcm) {
 		uint8_t iv[12], tag[SRTP_GCM_TAG_BYTES], aad[RTCP_HEADER_BYTES + RTCP_INDEX_BYTES];
-		iv_gcm(&direction->rtcp, ssrc, index, iv);
+		iv_gcm(direction->rtcp_salt, ssrc, index, iv);
 		if (!encrypted) // RFC 7714 9.3: everything is associated data; no peer of ours sends that
 			return DROP_SRTCP_AUTH;
 		memcpy(aad, packet, RTCP_HEADER_BYTES);
 		put_be32(aad + RTCP_HEADER_BYTES, word);
-		gcm_open(mgr->imb, srtp, &direction->rtcp, packet + RTCP_HEADER_BYTES, body - RTCP_HEADER_BYTES, iv, aad,
+		gcm_open(mgr->imb, direction->profile, &direction->rtcp, packet + RTCP_HEADER_BYTES, body - RTCP_HEADER_BYTES, iv, aad,
 			sizeof(aad), tag);
 		good = tags_equal(tag, packet + tag_at, tag_size);
 	} else {
 		struct cm_operation operation = {.cipher = &direction->rtcp, .data = packet, .cipher_at = RTCP_HEADER_BYTES,
 			.cipher_bytes = encrypted ? body - RTCP_HEADER_BYTES : 0, .hash_bytes = body + RTCP_INDEX_BYTES};
-		iv_cm(&direction->rtcp, ssrc, index, operation.iv);
+		iv_cm(direction->rtcp_salt, ssrc, index, operation.iv);
 		cm_one(mgr->imb, &operation);
 		good = tags_equal(operation.tag, packet + tag_at, tag_size);
 	}
 	if (!good)
 		return DROP_SRTCP_AUTH;
-	stream_update(direction, direction->rtcp_streams, ssrc, index);
+	stream_update(direction, direction->rtcp_streams, stream, ssrc, index);
 	*bytes = (uint32_t)body;
 	return DROP_NONE;
 }
@@ -357,12 +395,12 @@ int srtcp_protect(struct srtp_mgr *mgr, struct srtp *srtp, uint8_t *packet, uint
 	if (direction->rtcp_index == ~RTCP_E_BIT) // RFC 3711 9.2: the keys are used up
 		return -EOVERFLOW;
 	uint32_t word = ++direction->rtcp_index | RTCP_E_BIT;
-	if (srtp->profile != SRTP_AES128_CM_SHA1_80) {
+	if (direction->profile != SRTP_AES128_CM_SHA1_80) {
 		uint8_t iv[12], aad[RTCP_HEADER_BYTES + RTCP_INDEX_BYTES];
-		iv_gcm(&direction->rtcp, ssrc, direction->rtcp_index, iv);
+		iv_gcm(direction->rtcp_salt, ssrc, direction->rtcp_index, iv);
 		memcpy(aad, packet, RTCP_HEADER_BYTES);
 		put_be32(aad + RTCP_HEADER_BYTES, word);
-		gcm_seal(mgr->imb, srtp, &direction->rtcp, packet + RTCP_HEADER_BYTES, body - RTCP_HEADER_BYTES, iv, aad,
+		gcm_seal(mgr->imb, direction->profile, &direction->rtcp, packet + RTCP_HEADER_BYTES, body - RTCP_HEADER_BYTES, iv, aad,
 			sizeof(aad), packet + body);
 		put_be32(packet + body + SRTP_GCM_TAG_BYTES, word);
 		*bytes = body + SRTP_GCM_TAG_BYTES + RTCP_INDEX_BYTES;
@@ -370,7 +408,7 @@ int srtcp_protect(struct srtp_mgr *mgr, struct srtp *srtp, uint8_t *packet, uint
 	}
 	struct cm_operation operation = {.cipher = &direction->rtcp, .data = packet, .cipher_at = RTCP_HEADER_BYTES,
 		.cipher_bytes = body - RTCP_HEADER_BYTES, .hash_bytes = body + RTCP_INDEX_BYTES, .encrypt = true};
-	iv_cm(&direction->rtcp, ssrc, direction->rtcp_index, operation.iv);
+	iv_cm(direction->rtcp_salt, ssrc, direction->rtcp_index, operation.iv);
 	put_be32(packet + body, word);
 	cm_one(mgr->imb, &operation);
 	memcpy(packet + body + RTCP_INDEX_BYTES, operation.tag, SRTP_CM_TAG_BYTES);
@@ -386,21 +424,22 @@ int srtp_protect(struct srtp_mgr *mgr, struct srtp *srtp, uint8_t *packet, uint3
 	if (header == 0)
 		return -EINVAL;
 	uint32_t ssrc = get_be32(packet + 8);
-	uint64_t index = index_estimate(stream_find(direction->rtp_streams, ssrc), get_be16(packet + 2));
-	if (srtp->profile != SRTP_AES128_CM_SHA1_80) {
+	struct srtp_stream *stream = stream_find(direction->rtp_streams, ssrc);
+	uint64_t index = index_estimate(stream, get_be16(packet + 2));
+	if (direction->profile != SRTP_AES128_CM_SHA1_80) {
 		uint8_t iv[12];
-		iv_gcm(&direction->rtp, ssrc, index, iv);
-		gcm_seal(mgr->imb, srtp, &direction->rtp, packet + header, body - header, iv, packet, header, packet + body);
+		iv_gcm(direction->rtp_salt, ssrc, index, iv);
+		gcm_seal(mgr->imb, direction->profile, &direction->rtp, packet + header, body - header, iv, packet, header, packet + body);
 		*bytes = body + SRTP_GCM_TAG_BYTES;
 	} else {
 		struct cm_operation operation = {.cipher = &direction->rtp, .data = packet, .cipher_at = header,
 			.cipher_bytes = body - header, .hash_bytes = body + 4, .encrypt = true};
-		iv_cm(&direction->rtp, ssrc, index, operation.iv);
+		iv_cm(direction->rtp_salt, ssrc, index, operation.iv);
 		put_be32(packet + body, (uint32_t)(index >> 16));
 		cm_one(mgr->imb, &operation);
 		memcpy(packet + body, operation.tag, SRTP_CM_TAG_BYTES);
 		*bytes = body + SRTP_CM_TAG_BYTES;
 	}
-	stream_update(direction, direction->rtp_streams, ssrc, index);
+	stream_update(direction, direction->rtp_streams, stream, ssrc, index);
 	return 0;
 }

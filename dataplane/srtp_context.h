@@ -22,23 +22,32 @@ struct srtp_stream {
 	uint64_t last_use; // of the direction's clock: the longest silent place is given away
 };
 
-// Session keys of one protocol (SRTP or SRTCP) in one direction.
+// Session keys of one protocol (SRTP or SRTCP) in one direction: the profile says which.
 struct srtp_cipher {
-	struct gcm_key_data gcm __attribute__((aligned(64)));
-	uint8_t enc[16 * 15] __attribute__((aligned(16))); // expanded AES keys of counter mode
-	uint8_t ipad[20], opad[20];
-	uint8_t salt[16]; // padded with zeros
-};
+	union {
+		struct gcm_key_data gcm;
+		struct {
+			uint8_t enc[16 * 15] __attribute__((aligned(16))); // expanded AES keys of counter mode
+			uint8_t ipad[20], opad[20];
+		};
+	};
+} CACHE_ALIGNED;
 
 struct srtp_direction {
-	struct srtp_cipher rtp, rtcp;
-	struct srtp_stream rtp_streams[SRTP_STREAMS_MAX], rtcp_streams[SRTP_STREAMS_MAX];
-	uint64_t clock;
+	enum srtp_profile profile;
 	uint32_t rtcp_index; // of what we send
-};
+	uint64_t clock;
+	uint8_t rtp_salt[16]; // padded with zeros
+	struct srtp_stream rtp_streams[SRTP_STREAMS_MAX];
+	struct srtp_cipher rtp;
+	uint8_t rtcp_salt[16];
+	struct srtp_stream rtcp_streams[SRTP_STREAMS_MAX];
+	struct srtp_cipher rtcp;
+} CACHE_ALIGNED;
+_Static_assert(offsetof(struct srtp_direction, rtp_streams[1]) == CACHE_LINE_BYTES,
+	"all but the keys of a transport's first stream is one line");
 
 struct srtp {
-	enum srtp_profile profile;
 	struct srtp_direction remote, local;
 };
 

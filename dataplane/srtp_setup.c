@@ -94,12 +94,12 @@ static void hmac_pads(const uint8_t *key, size_t bytes, struct srtp_cipher *ciph
 }
 
 static int cipher_make(enum srtp_profile profile, const uint8_t *key, const uint8_t *salt, enum label first,
-	struct srtp_cipher *cipher)
+	struct srtp_cipher *cipher, uint8_t *ret_salt)
 {
 	uint8_t session_key[32], auth_key[20], unused[16 * 15] __attribute__((aligned(16)));
 	int ret = srtp_derive(profile, key, salt, (uint8_t)first, session_key, srtp_profile_key_bytes(profile));
 	if (ret == 0)
-		ret = srtp_derive(profile, key, salt, (uint8_t)(first + 2), cipher->salt, srtp_profile_salt_bytes(profile));
+		ret = srtp_derive(profile, key, salt, (uint8_t)(first + 2), ret_salt, srtp_profile_salt_bytes(profile));
 	if (ret == 0 && profile == SRTP_AES128_CM_SHA1_80) {
 		ret = srtp_derive(profile, key, salt, (uint8_t)(first + 1), auth_key, sizeof(auth_key));
 		IMB_AES_KEYEXP_128(expander, session_key, cipher->enc, unused);
@@ -118,8 +118,9 @@ static int cipher_make(enum srtp_profile profile, const uint8_t *key, const uint
 static int direction_make(enum srtp_profile profile, const uint8_t *key, const uint8_t *salt,
 	struct srtp_direction *direction)
 {
-	int ret = cipher_make(profile, key, salt, LABEL_RTP_KEY, &direction->rtp);
-	return ret == 0 ? cipher_make(profile, key, salt, LABEL_RTCP_KEY, &direction->rtcp) : ret;
+	direction->profile = profile;
+	int ret = cipher_make(profile, key, salt, LABEL_RTP_KEY, &direction->rtp, direction->rtp_salt);
+	return ret == 0 ? cipher_make(profile, key, salt, LABEL_RTCP_KEY, &direction->rtcp, direction->rtcp_salt) : ret;
 }
 
 struct srtp *srtp_create(const struct srtp_keys *keys, struct err *err)
@@ -135,7 +136,6 @@ struct srtp *srtp_create(const struct srtp_keys *keys, struct err *err)
 		return NULL;
 	}
 	memset(srtp, 0, sizeof(*srtp));
-	srtp->profile = keys->profile;
 	if (direction_make(keys->profile, keys->remote_key, keys->remote_salt, &srtp->remote) < 0 ||
 		direction_make(keys->profile, keys->local_key, keys->local_salt, &srtp->local) < 0) {
 		err_set(err, EIO, "the SRTP key derivation failed");

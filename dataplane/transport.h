@@ -31,10 +31,9 @@ struct transport_stream {
 struct transport_rx {
 	struct srtp *srtp;
 	struct transport_stream streams[TRANSPORT_STREAMS_MAX];
-	struct rte_mbuf *pending[TRANSPORT_PENDING_MAX]; // decrypted
-	unsigned pending_count;
 	uint32_t local_ssrc; // of our receiver reports
-	bool audio_seen;     // control has heard of the first frame of the data way
+	uint8_t pending_count;
+	bool audio_seen; // control has heard of the first frame of the data way
 };
 
 struct transport_handshake {
@@ -57,20 +56,29 @@ struct transport_assoc {
 };
 
 struct transport {
-	// Immutable once published.
-	transport_id id;
+	// First line: what the table's reader looks at and where the packet goes next. Immutable once published.
+	struct {
+		void *next, *hash; // room for cds_lfht_node
+	} node CACHE_ALIGNED;
 	struct endpoint local;
-	unsigned port, worker;
-	uint32_t generation;
+	transport_id id;
 	struct source *source;
+	struct home *home; // the source's
+	uint32_t generation;
+	uint16_t port, worker;
 	bool data;
-	uint32_t connect_limit_ms;
 
+	// Second line: what the worker needs of every packet.
 	struct transport_rx rx OWNED_BY(worker_role) CACHE_ALIGNED;
+	stats_counter rx_packets, rx_bytes; // worker writes
+
 	_Atomic(struct srtp *) next_srtp; // handshake puts it, the worker takes it over whole
 	_Atomic(uint64_t) remote;         // selected remote: ip << 16 | port; handshake writes
 	_Atomic(bool) assoc_owns_dtls;    // DTLS records go to assoc
-	stats_counter rx_packets, rx_bytes, tx_packets, tx_bytes; // worker writes
+	stats_counter tx_packets, tx_bytes; // worker writes
+	struct rte_mbuf *pending[TRANSPORT_PENDING_MAX] OWNED_BY(worker_role); // decrypted; rx.pending_count of them
+
+	uint32_t connect_limit_ms;
 
 	struct transport_handshake setup OWNED_BY(handshake_role) CACHE_ALIGNED;
 	struct transport_assoc assoc OWNED_BY(assoc_role);
@@ -84,10 +92,9 @@ struct transport {
 	_Atomic(unsigned) owners; // parts not yet given up after close
 	struct released released;
 	struct rcu_retired retired;
-	struct {
-		void *next, *hash; // room for cds_lfht_node
-	} node CACHE_ALIGNED;
 };
+_Static_assert(offsetof(struct transport, rx) == CACHE_LINE_BYTES, "lookup and dispatch touch one line");
+_Static_assert(offsetof(struct transport, next_srtp) == 2 * CACHE_LINE_BYTES, "a packet's own state is one line");
 
 static inline uint64_t endpoint_pack(struct endpoint e)
 {

@@ -27,7 +27,7 @@ static void mail_map(struct worker *worker, struct transport *transport, const s
 	// What overtook the answer is delivered now; what is still unknown goes back to waiting.
 	struct rte_mbuf *waiting[TRANSPORT_PENDING_MAX];
 	unsigned count = rx->pending_count;
-	memcpy(waiting, rx->pending, sizeof(waiting));
+	memcpy(waiting, transport->pending, sizeof(waiting));
 	rx->pending_count = 0;
 	for (unsigned i = 0; i < count; i++) {
 		if (packet_of(waiting[i])->arrival_ns + TRANSPORT_PENDING_MS * 1000000ull < worker->now_ns)
@@ -47,7 +47,7 @@ static void mail_unmap(struct transport *transport, uint32_t ssrc) RUNS_ON(worke
 static void mail_release(struct worker *worker, struct transport *transport) RUNS_ON(worker_role)
 {
 	for (unsigned i = 0; i < transport->rx.pending_count; i++)
-		worker_drop(worker, transport->rx.pending[i], DROP_STALE_GENERATION);
+		worker_drop(worker, transport->pending[i], DROP_STALE_GENERATION);
 	transport->rx.pending_count = 0;
 	// The crypto contexts stay in place: control frees them with the transport, after the grace period.
 	transport_release(transport);

@@ -18,6 +18,10 @@ foreach(source IN LISTS UNIT_SOURCES)
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endforeach()
 
+# It puts a ring device into the place of the configured one before a worker runs.
+target_link_libraries(hostility_test PRIVATE rte_net_ring)
+target_link_options(hostility_test PRIVATE -Wl,--wrap=port_start)
+
 # Fuzz targets: with RELAY_FUZZ real libFuzzer programs, otherwise a replay of the corpus and of every old crash.
 file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)
 foreach(source IN LISTS FUZZ_SOURCES)
@@ -50,8 +54,14 @@ if(CLANG)
   set_tests_properties(lint.roles_checked PROPERTIES LABELS lint WILL_FAIL TRUE)
 endif()
 
-# End to end: a real LiveKit server, its real SDK as the phone, the stock gRPC client as the cloud. One at a time: two cores.
+# What a packet costs against the bare parts of the same run, in the build that ships.
 option(RELAY_SUITES "the dev build runs the suites of the other builds too" OFF)
+if(RELAY_SUITES)
+  add_test(NAME bench.path COMMAND ${CMAKE_SOURCE_DIR}/build/release/bench/path_bench --short)
+  set_tests_properties(bench.path PROPERTIES LABELS bench TIMEOUT 120 RUN_SERIAL TRUE)
+endif()
+
+# End to end: a real LiveKit server, its real SDK as the phone, the stock gRPC client as the cloud. One at a time: two cores.
 if(RELAY_SUITES)
   file(GLOB E2E_TESTS CONFIGURE_DEPENDS tests/e2e/*.test.mjs)
   foreach(test IN LISTS E2E_TESTS)

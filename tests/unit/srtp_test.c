@@ -248,7 +248,7 @@ static void gcm_vector(void **state)
 	for (unsigned i = 0; i < 16; i++)
 		key[i] = (uint8_t)i;
 	IMB_AES128_GCM_PRE(mgr->imb, key, &srtp->local.rtp.gcm);
-	memcpy(srtp->local.rtp.salt, "Quid pro quo", 12);
+	memcpy(srtp->local.rtp_salt, "Quid pro quo", 12);
 	memcpy(packet, header, sizeof(header));
 	memcpy(packet + 12, text, strlen(text));
 	uint32_t bytes = (uint32_t)(12 + strlen(text));

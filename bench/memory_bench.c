@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: ISC
+//
+// memory_bench.c - bytes a user costs, part by part: ring, source, transport, SRTP, DTLS, SCTP, gRPC stream.
+//
+// Runs on: whatever each part asks for; there is one thread but for gRPC's and a client in a process of its own.
+
+#include <malloc.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/bench.h"
+#include "controlplane/grpc_server.h"
+#include "dataplane/dtls.h"
+#include "dataplane/sctp.h"
+#include "dataplane/srtp_context.h"
+#include "dataplane/transport.h"
+#include "proto/mentra/livekit_bridge.pb-c.h"
+#include "tests/support/fake_slot.c"
+#include "tests/support/grpc_client.c"
+
+#define COPIES 64
+#define STREAMS 256
+#define METHOD "/mentra.livekit.bridge.LiveKitBridge/StreamAudio"
+#define KIB 1024.0
+
+static double allocated(void)
+{
+	struct mallinfo2 info = mallinfo2();
+	return (double)(info.uordblks + info.hblkhd);
+}
+
+static double resident(void)
+{
+	unsigned long size = 0, pages = 0;
+	FILE *file = fopen("/proc/self/statm", "r");
+	if (file == NULL || fscanf(file, "%lu %lu", &size, &pages) != 2)
+		abort();
+	fclose(file);
+	return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static void must(bool holds, const char *what)
+{
+	if (holds)
+		return;
+	fprintf(stderr, "memory_bench: %s\n", what);
+	exit(1);
+}
+
+static struct {
+	double total;
+	unsigned table;
+} sum;
+
+static void part(const char *label, double bytes)
+{
+	bench_row(sum.table, label, (double[]){bytes / KIB}, 1);
+	sum.total += bytes;
+}
+
+// ---- what has no peer
+
+static void rings_and_sources(void)
+{
+	ENTERS(control_role);
+	struct pcm *rings[COPIES];
+	struct source *sources[COPIES];
+	struct source_config config = {.input = SOURCE_AUTO};
+	double before = allocated();
+	for (unsigned i = 0; i < COPIES; i++)
+		must((rings[i] = pcm_create(10000)) != NULL, "ring");
+	double ring = (allocated() - before) / COPIES;
+	before = allocated();
+	for (unsigned i = 0; i < COPIES; i++)
+		must((sources[i] = source_create(rings[i], &config)) != NULL, "source");
+	part("PCM ring, 10 s", ring);
+	part("source: order, repair, decoder (Opus 18 KiB)", (allocated() - before) / COPIES);
+	for (unsigned i = 0; i < COPIES; i++) {
+		source_destroy(sources[i]);
+		pcm_unref(rings[i]);
+	}
+}
+
+static void transports(void)
+{
+	ENTERS(control_role);
+	struct ice_config config = {0};
+	struct ice *ices[COPIES];
+	struct transport transport = {0};
+	transport.local = (struct endpoint){0x0a630102, 20000};
+	handshake_ice_config(&transport, &config);
+	double before = allocated();
+	for (unsigned i = 0; i < COPIES; i++)
+		must((ices[i] = ice_create(&config, NULL)) != NULL, "ice");
+	part("transport", sizeof(struct transport));
+	part("ICE agent", (allocated() - before) / COPIES);
+	part("SRTP keys and state", sizeof(struct srtp));
+	for (unsigned i = 0; i < COPIES; i++)
+		ice_destroy(ices[i]);
+}
+
+// ---- DTLS: two ends, datagrams by hand
+
+struct datagrams {
+	uint8_t data[16][2048];
+	size_t bytes[16];
+	unsigned count;
+};
+
+static void keep(void *arg, const uint8_t *data, size_t bytes)
+{
+	struct datagrams *queue = arg;
+	must(queue->count < 16 && bytes <= sizeof(queue->data[0]), "too many datagrams at once");
+	memcpy(queue->data[queue->count], data, bytes);
+	queue->bytes[queue->count++] = bytes;
+}
+
+static void pass(struct datagrams *queue, struct dtls *to)
+{
+	struct datagrams now = *queue;
+	queue->count = 0;
+	for (unsigned i = 0; i < now.count; i++)
+		dtls_input(to, now.data[i], now.bytes[i], NULL, NULL);
+}
+
+static void dtls_ends(void)
+{
+	static struct datagrams queues[2];
+	struct err err = {""};
+	struct dtls_identity *identity = dtls_identity_create(&err);
+	struct dtls *ends[COPIES][2];
+	must(identity != NULL, err.text);
+	double before = allocated();
+	for (unsigned i = 0; i < COPIES; i++) {
+		for (unsigned e = 0; e < 2; e++) {
+			ends[i][e] = dtls_create(identity, e == 0 ? DTLS_CLIENT : DTLS_SERVER, dtls_identity_fingerprint(identity),
+				NULL, keep, &queues[e], &err);
+			must(ends[i][e] != NULL, err.text);
+		}
+		dtls_start(ends[i][0]);
+		for (unsigned turn = 0; turn < 20 && dtls_state(ends[i][0]) == DTLS_HANDSHAKING; turn++) {
+			pass(&queues[0], ends[i][1]);
+			pass(&queues[1], ends[i][0]);
+		}
+		must(dtls_state(ends[i][0]) == DTLS_ESTABLISHED, "the DTLS handshake did not end");
+		queues[0].count = queues[1].count = 0;
+	}
+	part("DTLS, established", (allocated() - before) / COPIES / 2);
+	for (unsigned i = 0; i < COPIES; i++) {
+		dtls_destroy(ends[i][0]);
+		dtls_destroy(ends[i][1]);
+	}
+	dtls_identity_destroy(identity);
+}
+
+// ---- SCTP: two ends, packets by hand
+
+struct sctp_end {
+	struct sctp *sctp;
+	struct datagrams out;
+	bool open;
+};
+
+static void sctp_keep(void *arg, const uint8_t *packet, size_t bytes)
+{
+	keep(&((struct sctp_end *)arg)->out, packet, bytes);
+}
+
+static void sctp_message(void *arg, enum sctp_channel channel, const uint8_t *data, size_t bytes)
+{
+}
+
+static void sctp_changed(void *arg, enum sctp_state state)
+{
+	struct sctp_end *end = arg;
+	end->open = end->open || state == SCTP_STATE_OPEN;
+}
+
+static void sctp_pass(struct sctp_end *from, struct sctp_end *to)
+{
+	ENTERS(assoc_role);
+	struct datagrams now = from->out;
+	from->out.count = 0;
+	for (unsigned i = 0; i < now.count; i++)
+		sctp_input(to->sctp, now.data[i], now.bytes[i]);
+}
+
+static void sctp_ends(void)
+{
+	ENTERS(assoc_role);
+	static struct sctp_end ends[COPIES][2];
+	struct err err = {""};
+	must(sctp_init(&err) == 0, err.text);
+	double before = allocated();
+	for (unsigned i = 0; i < COPIES; i++) {
+		for (unsigned e = 0; e < 2; e++) {
+			struct sctp_callbacks callbacks = {sctp_keep, sctp_message, sctp_changed, &ends[i][e]};
+			must((ends[i][e].sctp = sctp_create(&callbacks, e == 0, &err)) != NULL, err.text);
+		}
+		for (unsigned turn = 0; turn < 200 && !(ends[i][0].open && ends[i][1].open); turn++) {
+			sctp_pass(&ends[i][0], &ends[i][1]);
+			sctp_pass(&ends[i][1], &ends[i][0]);
+			sctp_tick(20);
+		}
+		must(ends[i][0].open && ends[i][1].open, "the SCTP association did not come up");
+	}
+	part("SCTP, both channels open", (allocated() - before) / COPIES / 2);
+	for (unsigned i = 0; i < COPIES; i++) {
+		sctp_destroy(ends[i][0].sctp);
+		ends[i][1].out.count = 0;
+		sctp_destroy(ends[i][1].sctp);
+	}
+	sctp_finish();
+}
+
+// ---- gRPC: the client is another process
+
+static int client_process(const char *target, int start_fd, int done_fd)
+{
+	static struct client_call calls[STREAMS];
+	struct client client;
+	char word;
+	if (read(start_fd, &word, 1) != 1)
+		return 1;
+	grpc_init();
+	client_open(&client, target);
+	for (unsigned i = 0; i < STREAMS; i++) {
+		Mentra__Livekit__Bridge__AudioChunk chunk = MENTRA__LIVEKIT__BRIDGE__AUDIO_CHUNK__INIT;
+		char user[] = "user";
+		chunk.user_id = user;
+		client_start(&calls[i], &client, METHOD, 600000);
+		// The first one is attached; each next one takes its place and the earlier ends: only calls that say nothing stay.
+		if (!client_initial(&calls[i]) || (i == 0 && !client_send(&calls[i], &chunk.base)))
+			return 1;
+	}
+	if (write(done_fd, "x", 1) != 1 || read(start_fd, &word, 1) != 1)
+		return 1;
+	_exit(0); // the server is about to go
+}
+
+static void grpc_streams(void)
+{
+	char folder[] = "/tmp/relay-memory-bench-XXXXXX", path[96], target[108], lock[108], empty[] = "", word;
+	int start[2], done[2], status;
+	must(mkdtemp(folder) != NULL && pipe(start) == 0 && pipe(done) == 0, "pipes");
+	snprintf(path, sizeof(path), "%s/bridge.sock", folder);
+	snprintf(target, sizeof(target), "unix:%s", path);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(client_process(target, start[0], done[1]));
+	struct config config = {
+		.grpc = {.socket = path, .socket_mode = 0600, .socket_group = empty, .tcp = empty, .tls_cert = empty, .workers = 1,
+			.max_connections = 16, .max_streams = STREAMS + 8},
+		.admin = {.socket = empty},
+	};
+	struct err err = {""};
+	bench_unpin();
+	grpc_init();
+	fake_start();
+	fake_user("user", 2000);
+	must(grpc_server_launch(&config, &err) == 0, err.text);
+	double before = resident();
+	must(write(start[1], "x", 1) == 1 && read(done[0], &word, 1) == 1, "the client does not start");
+	part("gRPC stream (resident)", (resident() - before) / STREAMS);
+	must(write(start[1], "x", 1) == 1 && waitpid(child, &status, 0) == child, "the client does not end");
+	grpc_server_stop();
+	fake_finish();
+	grpc_shutdown();
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	unlink(lock);
+	rmdir(folder);
+}
+
+int main(int argc, char **argv)
+{
+	bench_begin(argc, argv, "memory", "bytes a user costs");
+	sum.table = bench_table("KiB a user", "part|KiB");
+	rings_and_sources();
+	transports();
+	dtls_ends();
+	sctp_ends();
+	grpc_streams();
+	bench_row(sum.table, "sum", (double[]){sum.total / KIB}, 1);
+	bench_note("Packet buffers are shared by all: 2.4 KiB each, memory.size_mb x 100 of them.");
+	bench_target("KiB a user with the 10 s ring", sum.total / KIB, true, 512);
+	bench_check("KiB a user with the 10 s ring, limit", sum.total / KIB, true, 640);
+	return bench_end();
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: ISC
+//
+// wake_bench.c - from the worker's write into the ring to a reader's hands: an eventfd, a cursor, and all of gRPC to a client.
+//
+// Runs on: worker (the writer), io (the readers).
+
+#include <math.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "bench/bench.h"
+#include "controlplane/grpc_server.h"
+#include "proto/mentra/livekit_bridge.pb-c.h"
+#include "tests/support/fake_slot.c"
+#include "tests/support/grpc_client.c"
+
+#define METHOD "/mentra.livekit.bridge.LiveKitBridge/StreamAudio"
+#define STREAMS_MAX FAKE_USERS_MAX
+#define BELLS_NS 500000u // as worker.c
+
+typedef Mentra__Livekit__Bridge__AudioChunk audio_chunk;
+
+// ---- a reader with a cursor and a waker, and nothing else
+
+struct reader {
+	struct pcm *pcm;
+	struct pcm_waker waker;
+	struct bench_series latency; // ns
+	unsigned wanted;
+	_Atomic(bool) ready;
+};
+
+static void *reader_main(void *arg)
+{
+	struct reader *reader = arg;
+	uint64_t cursor = 0, lapped = 0;
+	struct pcm_frame frame;
+	atomic_store(&reader->ready, true);
+	while (reader->latency.count < reader->wanted) {
+		if (pcm_read(reader->pcm, &cursor, &frame, &lapped) == 1) {
+			bench_add(&reader->latency, clock_mono_ns() - frame.arrival_ns);
+			continue;
+		}
+		atomic_store(&reader->waker.asleep, 1);
+		if (pcm_head(reader->pcm) > cursor) {
+			atomic_store(&reader->waker.asleep, 0);
+			continue;
+		}
+		struct pollfd fd = {.fd = reader->waker.event_fd, .events = POLLIN};
+		poll(&fd, 1, 1000);
+		eventfd_t ignored;
+		eventfd_read(reader->waker.event_fd, &ignored);
+	}
+	return NULL;
+}
+
+// What ringing cost the writer.
+static struct bench_series ringing;
+
+static void bells_ring(struct pcm_bells *bells, uint64_t now)
+{
+	uint64_t began = bench_now();
+	pcm_bells_ring(bells, now);
+	bench_add(&ringing, bench_now() - began);
+}
+
+static void frame_write(struct pcm *pcm, struct bench_series *cost)
+{
+	ENTERS(worker_role);
+	struct pcm_frame frame = {.bytes = PCM_CELL_BYTES, .flags = PCM_F_DECODED, .arrival_ns = clock_mono_ns()};
+	frame.capture_us = clock_wall_us();
+	memcpy(frame.samples, &frame.arrival_ns, sizeof(frame.arrival_ns));
+	uint64_t began = bench_now();
+	pcm_write(pcm, &frame);
+	bench_add(cost, bench_now() - began);
+}
+
+// Every stream one frame each period, spread over it; the writer spins and rings as a worker does, or at every write.
+static void write_paced(struct pcm **rings, unsigned count, unsigned rounds, unsigned period_us, bool collect,
+	struct bench_series *cost)
+{
+	struct pcm_bells bells = {.count = 0};
+	uint64_t next = clock_mono_ns() + 20000000, step = period_us * 1000ull / count, now;
+	pcm_bells_use(collect ? &bells : NULL);
+	for (unsigned r = 0; r < rounds; r++) {
+		for (unsigned i = 0; i < count; i++, next += step) {
+			while ((now = clock_mono_ns()) < next) {
+				if (bells.count > 0 && now - bells.rung_ns >= BELLS_NS)
+					bells_ring(&bells, now);
+				__builtin_ia32_pause();
+			}
+			frame_write(rings[i], cost);
+		}
+	}
+	pcm_bells_ring(&bells, clock_mono_ns());
+	pcm_bells_use(NULL);
+}
+
+static void row(unsigned table, const char *label, struct bench_series *latency, struct bench_series *cost)
+{
+	double values[] = {bench_percentile(latency, 50) / 1e3, bench_percentile(latency, 90) / 1e3,
+		bench_percentile(latency, 99) / 1e3, bench_percentile(latency, 100) / 1e3,
+		bench_ns(bench_percentile(cost, 50)) / 1e3, ringing.count > 0 ? bench_ns(bench_percentile(&ringing, 50)) / 1e3 : NAN,
+		(double)ringing.count / cost->count};
+	bench_free(&ringing);
+	bench_row(table, label, values, 7);
+}
+
+static void cursor_run(unsigned table, unsigned rounds, unsigned period_us, bool collect)
+{
+	struct reader reader = {.pcm = pcm_create((rounds + 2) * PCM_CELL_MS), .wanted = rounds};
+	struct bench_series cost = {0};
+	pthread_t thread;
+	reader.waker.event_fd = eventfd(0, EFD_CLOEXEC);
+	pcm_waker_add(reader.pcm, &reader.waker);
+	bench_unpin();
+	pthread_create(&thread, NULL, reader_main, &reader);
+	bench_pin(bench_core());
+	while (!atomic_load(&reader.ready))
+		continue;
+	write_paced(&reader.pcm, 1, rounds, period_us, collect, &cost);
+	pthread_join(thread, NULL);
+	char label[80];
+	snprintf(label, sizeof(label), "a cursor, %u frames/s, %s", 1000000 / period_us,
+		collect ? "rung as the worker does" : "rung at each write");
+	row(table, label, &reader.latency, &cost);
+	bench_free(&reader.latency);
+	bench_free(&cost);
+	close(reader.waker.event_fd);
+	pcm_unref(reader.pcm);
+}
+
+// ---- all of gRPC
+
+struct listener {
+	struct client client;
+	struct client_call call;
+	pthread_t thread;
+	struct bench_series latency;
+	char user[32];
+	_Atomic(bool) ready;
+	bool failed;
+};
+
+static void *listener_main(void *arg)
+{
+	struct listener *listener = arg;
+	for (;;) {
+		audio_chunk *chunk =
+			(audio_chunk *)client_recv(&listener->call, &mentra__livekit__bridge__audio_chunk__descriptor);
+		uint64_t now = clock_mono_ns();
+		if (chunk == NULL)
+			return NULL;
+		for (size_t at = 0; at + PCM_CELL_BYTES <= chunk->pcm_data.len; at += PCM_CELL_BYTES) {
+			uint64_t sent;
+			memcpy(&sent, chunk->pcm_data.data + at, sizeof(sent));
+			bench_add(&listener->latency, now - sent);
+		}
+		protobuf_c_message_free_unpacked(&chunk->base, NULL);
+	}
+}
+
+static bool listener_start(struct listener *listener, const char *target, unsigned index)
+{
+	snprintf(listener->user, sizeof(listener->user), "user%u", index);
+	client_open(&listener->client, target);
+	client_start(&listener->call, &listener->client, METHOD, 600000);
+	audio_chunk chunk = MENTRA__LIVEKIT__BRIDGE__AUDIO_CHUNK__INIT;
+	chunk.user_id = listener->user;
+	if (!client_initial(&listener->call) || !client_send(&listener->call, &chunk.base))
+		return false;
+	return pthread_create(&listener->thread, NULL, listener_main, listener) == 0;
+}
+
+static void grpc_run(unsigned table, unsigned plot, unsigned streams, unsigned rounds, const char *target)
+{
+	static struct listener listeners[STREAMS_MAX];
+	struct pcm *rings[STREAMS_MAX];
+	struct bench_series cost = {0}, all = {0};
+	memset(listeners, 0, sizeof(listeners));
+	bench_unpin();
+	for (unsigned i = 0; i < streams; i++) {
+		rings[i] = fake.users[i].pcm;
+		if (!listener_start(&listeners[i], target, i)) {
+			fprintf(stderr, "a stream does not start\n");
+			exit(1);
+		}
+	}
+	// Attached: until then frames would be counted as old ones.
+	for (unsigned i = 0; i < streams; i++)
+		while (atomic_load(&fake.users[i].attaches) == 0)
+			sched_yield();
+	bench_pin(bench_core());
+	write_paced(rings, streams, rounds, 20000, true, &cost);
+	bench_unpin();
+	for (unsigned i = 0; i < streams; i++) {
+		struct listener *listener = &listeners[i];
+		uint64_t limit = clock_mono_ns() + 5000000000u;
+		while (__atomic_load_n(&listener->latency.count, __ATOMIC_RELAXED) < rounds && clock_mono_ns() < limit)
+			sched_yield();
+		grpc_call_cancel(listener->call.call, NULL);
+		pthread_join(listener->thread, NULL);
+		client_end(&listener->call);
+		client_close(&listener->client);
+		for (unsigned n = 0; n < listener->latency.count; n++)
+			bench_add(&all, listener->latency.values[n]);
+		bench_free(&listener->latency);
+		while (atomic_load(&fake.users[i].detaches) == 0)
+			sched_yield();
+		atomic_store(&fake.users[i].attaches, 0);
+		atomic_store(&fake.users[i].detaches, 0);
+	}
+	char label[48];
+	snprintf(label, sizeof(label), "gRPC to its client, %u stream%s", streams, streams == 1 ? "" : "s");
+	row(table, label, &all, &cost);
+	bench_point(plot, "p50", streams, bench_percentile(&all, 50) / 1e3);
+	bench_point(plot, "p99", streams, bench_percentile(&all, 99) / 1e3);
+	double share = (double)all.count / ((double)rounds * streams);
+	bench_check("frames that reached the client of those written", share, false, 1);
+	bench_free(&all);
+	bench_free(&cost);
+}
+
+int main(int argc, char **argv)
+{
+	char folder[] = "/tmp/relay-wake-bench-XXXXXX", path[96], target[108], lock[108], empty[] = "";
+	bench_begin(argc, argv, "wake", "from the worker's write to a reader's hands");
+	if (mkdtemp(folder) == NULL)
+		return 1;
+	snprintf(path, sizeof(path), "%s/bridge.sock", folder);
+	snprintf(target, sizeof(target), "unix:%s", path);
+	struct config config = {
+		.grpc = {.socket = path, .socket_mode = 0600, .socket_group = empty, .tcp = empty, .tls_cert = empty, .workers = 1,
+			.max_connections = 64, .max_streams = 64},
+		.admin = {.socket = empty},
+	};
+	struct err err = {""};
+	unsigned rounds = bench_short() ? 150 : 1500;
+	unsigned table = bench_table("us from pcm_write to the reader, and what the write costs the worker",
+		"reader|p50|p90|p99|max|write p50|ring p50|rings a frame");
+	unsigned plot = bench_plot("Worker to gRPC client", "streams", "us", true);
+	cursor_run(table, rounds, 20000, false);
+	cursor_run(table, rounds, 20000, true);
+	cursor_run(table, rounds * 20, 100, false);
+	cursor_run(table, rounds * 20, 100, true);
+	bench_unpin();
+	grpc_init();
+	fake_start();
+	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "user%u", i);
+		fake_user(name, 2000);
+	}
+	if (grpc_server_launch(&config, &err) != 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	static const unsigned streams[] = {1, 4, 16};
+	for (unsigned i = 0; i < ARRAY_SIZE(streams); i++)
+		grpc_run(table, plot, streams[i], rounds, target);
+	grpc_server_stop();
+	fake_finish();
+	grpc_shutdown();
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	unlink(lock);
+	rmdir(folder);
+	bench_note("Server, clients and the spinning writer share this machine's cores: on two of them the tail is scheduling.");
+	return bench_end();
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: ISC
+//
+// world.h - any number of talking sessions around the real worker code, without a kernel, a network or a peer.
+//
+// The dataplane is started as relayd starts it, but its worker thread returns at once (the linker replaces worker_main) and
+// the bench's own thread plays the worker. Packets are made, encrypted and put into Ethernet frames beforehand; they reach
+// the worker through a ring device.
+#pragma once
+
+#include <rte_ethdev.h>
+
+#include "bench/speech.h"
+#include "dataplane/transport.h"
+#include "dataplane/worker.h"
+
+#define WORLD_FRAME_BYTES 384
+#define WORLD_SPEECH_FRAMES 250
+#define WORLD_IP 0x0a630102u // 10.99.1.2; further addresses where the ports of one do not do
+
+struct world_config {
+	unsigned sessions;
+	uint32_t ring_ms; // of PCM per session
+	enum srtp_profile profile;
+	bool red; // each packet carries its predecessor too
+};
+
+struct world_session {
+	struct transport *transport;
+	struct source *source;
+	struct pcm *pcm;
+	uint32_t ssrc;
+	uint16_t seq;
+};
+
+struct world_frame {
+	uint16_t bytes;
+	uint8_t data[WORLD_FRAME_BYTES];
+};
+
+struct world {
+	struct world_config config;
+	struct world_session *sessions;
+	struct world_frame *frames; // of the block that world_prepare made, in order of arrival
+	unsigned frames_count, frames_size;
+	unsigned next, round;
+	struct srtp *sender; // its keys are everybody's
+	struct srtp_keys keys;
+	struct rte_ring *wire;
+	uint8_t speech[WORLD_SPEECH_FRAMES][SPEECH_BYTES];
+};
+
+extern struct world world;
+
+// Once per process.
+void world_start(int core);
+void world_stop(void);
+// Sessions; closing waits for nothing since nobody else looks.
+void world_open(const struct world_config *config);
+void world_close(void);
+// Every session's next `rounds` packets, one session after the other.
+void world_prepare(unsigned rounds);
+// A sender report for every session, as the server sends them every few seconds: after the first packets.
+void world_report(void);
+// Puts the block's next packets into mbufs that were taken from the pool, and those onto the wire.
+// *ret_port: whose they are; a burst is cut where the address changes.
+unsigned world_feed(struct rte_mbuf **mbufs, unsigned count, unsigned *ret_port);
+const struct srtp *world_srtp(const struct world_session *session);
+static inline struct worker *world_worker(void)
+{
+	return &plane.workers[0];
+}

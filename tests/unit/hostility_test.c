@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: ISC
+//
+// hostility_test.c - floods on the wire beside people who talk: every hostile frame dies by a name, nobody loses a frame.
+//
+// Runs on: control (the test), worker and handshake threads as in relayd.
+//
+// The frames go through a ring device into the real worker (the linker puts it in the place of the configured one). The flood
+// is as fast as that ring takes it; packets of the talkers lie between. The rates that were reached are printed: up to there
+// nothing is lost.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <opus/opus.h>
+#include <rte_eth_ring.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "dataplane/stun.h"
+#include "dataplane/transport.h"
+#include "dataplane/worker.h"
+
+#define OUR_IP 0x0a630102u
+#define PEER_IP 0x0a630101u
+#define USERS 4
+#define FLOOD 150000u
+#define PEER_PORT 7882
+#define PEER_UFRAG "peer"
+#define PEER_PWD "PeerPasswordOfThirtyTwoCharacter"
+#define FRAME_MAX 400
+#define PT_OPUS 111
+#define LIMIT_NS 30000000000ull
+
+struct user {
+	struct pcm *pcm;
+	struct source *source;
+	transport_id id;
+	struct transport_local local;
+	struct srtp *sender;
+	uint16_t seq;
+	uint64_t sent;
+	uint8_t last[FRAME_MAX]; // the last frame that was sent
+	uint32_t last_bytes;
+};
+
+static struct user users[USERS];
+static struct rte_ring *wire, *wire_out;
+static struct srtp_mgr *mgr;
+static uint8_t opus[200];
+static int opus_bytes;
+static uint32_t noise = 1;
+
+static uint32_t random_word(void)
+{
+	noise = noise * 1664525u + 1013904223u;
+	return noise >> 8 ^ noise << 16;
+}
+
+// ---- frames
+
+static uint32_t ip_frame(uint8_t *frame, uint8_t protocol, uint32_t source, uint32_t bytes)
+{
+	memset(frame, 0xff, 6); // the device's own address is not known
+	memset(frame + 6, 2, 6);
+	put_be16(frame + 12, 0x0800);
+	uint8_t *ip = frame + 14;
+	memset(ip, 0, 20);
+	ip[0] = 0x45;
+	put_be16(ip + 2, (uint16_t)(20 + bytes));
+	ip[8] = 64;
+	ip[9] = protocol;
+	put_be32(ip + 12, source);
+	put_be32(ip + 16, OUR_IP);
+	uint16_t sum = rte_ipv4_cksum((const struct rte_ipv4_hdr *)(const void *)ip);
+	memcpy(ip + 10, &sum, 2);
+	return 34 + bytes;
+}
+
+// The payload lies at frame + 42 already.
+static uint32_t udp_frame(uint8_t *frame, uint32_t source, uint16_t port, uint32_t bytes)
+{
+	put_be16(frame + 34, PEER_PORT);
+	put_be16(frame + 36, port);
+	put_be16(frame + 38, (uint16_t)(8 + bytes));
+	put_be16(frame + 40, 0);
+	return ip_frame(frame, 17, source, 8 + bytes);
+}
+
+// Waits for room: only our own rings may lose something.
+static void send_frame(const uint8_t *frame, uint32_t bytes)
+{
+	struct rte_mbuf *mbuf = NULL;
+	uint64_t limit = clock_mono_ns() + LIMIT_NS;
+	while ((mbuf = rte_pktmbuf_alloc(plane.pool)) == NULL && clock_mono_ns() < limit)
+		sched_yield();
+	assert_non_null(mbuf);
+	memcpy(rte_pktmbuf_append(mbuf, (uint16_t)bytes), frame, bytes);
+	while (rte_ring_sp_enqueue(wire, mbuf) != 0) {
+		if (clock_mono_ns() > limit)
+			fail_msg("the worker takes no more frames");
+		sched_yield();
+	}
+}
+
+static void talk(struct user *user)
+{
+	ENTERS(worker_role);
+	uint8_t *frame = user->last, *rtp = frame + 42;
+	uint32_t bytes = 12 + (uint32_t)opus_bytes;
+	rtp[0] = 0x80;
+	rtp[1] = PT_OPUS;
+	put_be16(rtp + 2, user->seq);
+	put_be32(rtp + 4, user->seq * 960u);
+	put_be32(rtp + 8, 0x5000);
+	user->seq++;
+	memcpy(rtp + 12, opus, (size_t)opus_bytes);
+	assert_int_equal(srtp_protect(mgr, user->sender, rtp, &bytes), 0);
+	user->last_bytes = udp_frame(frame, PEER_IP, user->local.port, bytes);
+	send_frame(frame, user->last_bytes);
+	user->sent++;
+}
+
+// ---- the peer: answers ARP and connectivity checks, and asks for consent itself
+
+static unsigned checks_asked, checks_answered, misdirected;
+static const uint8_t peer_mac[6] = {2, 2, 2, 2, 2, 2};
+
+static void check_answer(const uint8_t *datagram, size_t bytes, uint16_t port)
+{
+	struct stun_message message;
+	struct stun_writer writer;
+	uint8_t frame[FRAME_MAX];
+	if (!stun_decode(datagram, bytes, &message))
+		return;
+	checks_answered += message.kind == STUN_SUCCESS;
+	if (message.kind != STUN_REQUEST)
+		return;
+	stun_begin(&writer, frame + 42, FRAME_MAX - 42, STUN_SUCCESS, STUN_BINDING, message.transaction);
+	stun_put_mapped(&writer, (struct endpoint){OUR_IP, port});
+	stun_put_integrity(&writer, PEER_PWD, strlen(PEER_PWD));
+	stun_put_fingerprint(&writer);
+	send_frame(frame, udp_frame(frame, PEER_IP, port, (uint32_t)stun_end(&writer)));
+}
+
+static void arp_answer(const uint8_t *request)
+{
+	uint8_t frame[42];
+	memcpy(frame, request + 6, 6);
+	memset(frame + 6, 2, 6);
+	memcpy(frame + 12, request + 12, 10);
+	put_be16(frame + 20, 2);
+	memset(frame + 22, 2, 6);
+	memcpy(frame + 28, request + 38, 4);
+	memcpy(frame + 32, request + 22, 10);
+	send_frame(frame, sizeof(frame));
+}
+
+// What the worker sent.
+static void peer_serve(void)
+{
+	struct rte_mbuf *mbuf;
+	while (rte_ring_sc_dequeue(wire_out, (void **)&mbuf) == 0) {
+		const uint8_t *frame = rte_pktmbuf_mtod(mbuf, const uint8_t *);
+		uint16_t bytes = rte_pktmbuf_data_len(mbuf);
+		// The thief may be told where we are, and nothing else.
+		misdirected += get_be16(frame + 12) == 0x0800 && memcmp(frame, peer_mac, 6) != 0;
+		if (bytes >= 42 && get_be16(frame + 12) == 0x0806 && get_be16(frame + 20) == 1)
+			arp_answer(frame);
+		else if (bytes > 42 && get_be16(frame + 12) == 0x0800 && frame[23] == 17)
+			check_answer(frame + 42, bytes - 42u, get_be16(frame + 34));
+		rte_pktmbuf_free(mbuf);
+	}
+}
+
+static void peer_ask(const struct user *user)
+{
+	uint8_t frame[FRAME_MAX], id[STUN_TRANSACTION_BYTES];
+	struct stun_writer writer;
+	char name[64];
+	for (unsigned i = 0; i < sizeof(id); i++)
+		id[i] = (uint8_t)random_word();
+	snprintf(name, sizeof(name), "%s:" PEER_UFRAG, user->local.ufrag);
+	stun_begin(&writer, frame + 42, FRAME_MAX - 42, STUN_REQUEST, STUN_BINDING, id);
+	stun_put(&writer, STUN_USERNAME, name, strlen(name));
+	stun_put_u64(&writer, STUN_ICE_CONTROLLED, 1);
+	stun_put_u32(&writer, STUN_PRIORITY, 1000);
+	stun_put_integrity(&writer, user->local.pwd, strlen(user->local.pwd));
+	stun_put_fingerprint(&writer);
+	send_frame(frame, udp_frame(frame, PEER_IP, user->local.port, (uint32_t)stun_end(&writer)));
+	checks_asked++;
+}
+
+// ---- the hostile ones; each returns the frame's length
+
+static uint32_t random_ports(uint8_t *frame)
+{
+	uint16_t port = (uint16_t)(40000 + random_word() % 20000);
+	for (unsigned i = 42; i < 142; i += 4)
+		put_be32(frame + i, random_word());
+	return udp_frame(frame, random_word(), port, 20 + random_word() % 80);
+}
+
+static uint32_t random_bytes(uint8_t *frame)
+{
+	for (unsigned i = 42; i < 242; i += 4)
+		put_be32(frame + i, random_word());
+	return udp_frame(frame, random_word(), users[random_word() % USERS].local.port, 2 + random_word() % 190);
+}
+
+static uint32_t stun_wrong_integrity(uint8_t *frame)
+{
+	const struct user *user = &users[random_word() % USERS];
+	uint8_t id[STUN_TRANSACTION_BYTES], message[STUN_MESSAGE_MAX_BYTES];
+	struct stun_writer writer;
+	char name[64];
+	for (unsigned i = 0; i < sizeof(id); i++)
+		id[i] = (uint8_t)random_word();
+	snprintf(name, sizeof(name), "%s:peer", user->local.ufrag);
+	stun_begin(&writer, message, sizeof(message), STUN_REQUEST, STUN_BINDING, id);
+	stun_put(&writer, STUN_USERNAME, name, strlen(name));
+	stun_put_integrity(&writer, "not the password", 16);
+	stun_put_fingerprint(&writer);
+	size_t bytes = stun_end(&writer);
+	memcpy(frame + 42, message, bytes);
+	return udp_frame(frame, PEER_IP + 1 + random_word() % 64, user->local.port, (uint32_t)bytes);
+}
+
+static uint32_t client_hello(uint8_t *frame)
+{
+	static const uint8_t head[] = {22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 54, 1, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0, 42, 254, 253};
+	memset(frame + 42, 0, 70);
+	memcpy(frame + 42, head, sizeof(head));
+	put_be32(frame + 42 + 30, random_word());
+	return udp_frame(frame, random_word(), users[random_word() % USERS].local.port, 67);
+}
+
+static uint32_t replayed(uint8_t *frame)
+{
+	const struct user *user = &users[random_word() % USERS];
+	memcpy(frame, user->last, user->last_bytes);
+	return user->last_bytes;
+}
+
+static uint32_t truncated(uint8_t *frame)
+{
+	const struct user *user = &users[random_word() % USERS];
+	uint32_t bytes = user->last_bytes - 42, cut = 1 + random_word() % (bytes - 2);
+	memcpy(frame, user->last, user->last_bytes);
+	put_be16(frame + 44, (uint16_t)(get_be16(frame + 44) + 1000)); // not seen yet
+	return udp_frame(frame, random_word(), user->local.port, bytes - cut);
+}
+
+static uint32_t icmp_redirect(uint8_t *frame)
+{
+	memset(frame + 34, 0, 36);
+	frame[34] = 5;
+	frame[35] = 1;
+	put_be32(frame + 38, random_word());
+	uint16_t sum = (uint16_t)~rte_raw_cksum(frame + 34, 36);
+	memcpy(frame + 36, &sum, 2);
+	return ip_frame(frame, 1, random_word(), 36);
+}
+
+// "The next hop is me", over and over.
+static uint32_t arp_spoofing(uint8_t *frame)
+{
+	static const uint8_t head[] = {0, 1, 8, 0, 6, 4, 0, 2};
+	memset(frame, 0xff, 6);
+	memset(frame + 6, 6, 6);
+	put_be16(frame + 12, 0x0806);
+	memcpy(frame + 14, head, sizeof(head));
+	memset(frame + 22, 6, 6);
+	put_be32(frame + 28, PEER_IP);
+	memset(frame + 32, 0xff, 6);
+	put_be32(frame + 38, OUR_IP);
+	return 42;
+}
+
+static uint32_t broken_frames(uint8_t *frame)
+{
+	for (unsigned i = 0; i < 80; i += 4)
+		put_be32(frame + i, random_word());
+	memset(frame, 0xff, 6);
+	put_be16(frame + 12, 0x0800);
+	return 14 + random_word() % 60;
+}
+
+// ---- what it must not do
+
+static uint64_t dropped(const enum drop *names)
+{
+	ENTERS(control_role);
+	struct dataplane_info info;
+	uint64_t sum = 0;
+	dataplane_info(&info);
+	for (; *names != DROP_NONE; names++)
+		sum += info.drops[*names];
+	return sum;
+}
+
+static uint64_t heard(void)
+{
+	uint64_t cells = 0;
+	for (unsigned u = 0; u < USERS; u++)
+		cells += pcm_head(users[u].pcm);
+	return cells;
+}
+
+static void wait_until_equal(const char *what, uint64_t (*value)(const void *), const void *arg, uint64_t wanted)
+{
+	uint64_t limit = clock_mono_ns() + LIMIT_NS, now = 0;
+	while ((now = value(arg)) < wanted && clock_mono_ns() < limit)
+		sched_yield();
+	if (now != wanted)
+		fail_msg("%s: %lu, expected %lu", what, now, wanted);
+}
+
+static uint64_t dropped_value(const void *names)
+{
+	return dropped(names);
+}
+
+static uint64_t heard_value(const void *unused)
+{
+	return heard();
+}
+
+static uint64_t answered_value(const void *unused)
+{
+	peer_serve();
+	return checks_answered;
+}
+
+static void flood(const char *what, uint32_t (*make)(uint8_t *frame), const enum drop *names)
+{
+	uint8_t frame[FRAME_MAX];
+	static const enum drop punt_full[] = {DROP_PUNT_FULL, DROP_NONE};
+	uint64_t spoken = 0, drops = dropped(names), full = dropped(punt_full);
+	for (unsigned u = 0; u < USERS; u++) {
+		talk(&users[u]);
+		spoken += users[u].sent;
+	}
+	uint64_t began = clock_mono_ns(), next = began;
+	for (unsigned i = 0; i < FLOOD; i++) {
+		send_frame(frame, make(frame));
+		if (clock_mono_ns() < next)
+			continue;
+		next += 20000000;
+		for (unsigned u = 0; u < USERS; u++) {
+			talk(&users[u]);
+			peer_ask(&users[u]);
+		}
+		peer_serve();
+	}
+	double seconds = (double)(clock_mono_ns() - began) / 1e9;
+	spoken = 0;
+	for (unsigned u = 0; u < USERS; u++)
+		spoken += users[u].sent;
+	wait_until_equal(what, dropped_value, names, drops + FLOOD);
+	wait_until_equal("frames of the talkers", heard_value, NULL, spoken);
+	// Who is known is heard first, however many strangers shout.
+	wait_until_equal("connectivity checks answered", answered_value, NULL, checks_asked);
+	print_message("%-28s %4.0f kpps, %lu frames spoken and %u checks asked so far, none lost; %lu strangers turned away\n", what,
+		FLOOD / seconds / 1000, spoken, checks_asked, dropped(punt_full) - full);
+}
+
+#define FLOOD_TEST(name, text, ...)                                                                                    \
+	static void name##_flood(void **state)                                                                         \
+	{                                                                                                              \
+		static const enum drop names[] = {__VA_ARGS__, DROP_NONE};                                              \
+		(void)state;                                                                                           \
+		flood(text, name, names);                                                                              \
+	}
+
+FLOOD_TEST(random_ports, "random UDP, spoofed sources", DROP_UDP_NO_TRANSPORT)
+FLOOD_TEST(random_bytes, "random bytes to the users", DROP_CLASSIFY_UNKNOWN, DROP_STUN_MALFORMED, DROP_ICE_UNVALIDATED,
+	DROP_PUNT_FULL, DROP_SRTP_AUTH, DROP_SRTP_SHORT, DROP_SRTP_REPLAY, DROP_SRTCP_AUTH, DROP_SRTCP_REPLAY, DROP_STUN_UNEXPECTED)
+FLOOD_TEST(stun_wrong_integrity, "STUN, wrong integrity", DROP_STUN_BAD_INTEGRITY, DROP_STUN_BAD_USERNAME, DROP_STUN_UNEXPECTED,
+	DROP_PUNT_FULL)
+FLOOD_TEST(client_hello, "DTLS ClientHello", DROP_ICE_UNVALIDATED, DROP_PUNT_FULL)
+FLOOD_TEST(replayed, "replayed SRTP", DROP_SRTP_REPLAY)
+FLOOD_TEST(truncated, "truncated SRTP", DROP_SRTP_AUTH, DROP_SRTP_SHORT, DROP_CLASSIFY_UNKNOWN)
+FLOOD_TEST(icmp_redirect, "ICMP redirects", DROP_ICMP_IGNORED, DROP_PUNT_FULL)
+FLOOD_TEST(arp_spoofing, "ARP spoofing of the next hop", DROP_ARP_SPOOFED, DROP_PUNT_FULL)
+FLOOD_TEST(broken_frames, "broken Ethernet and IPv4", DROP_IP4_MALFORMED, DROP_IP4_BAD_CHECKSUM, DROP_IP4_NOT_FOR_US)
+
+// After all of it nothing is missing and every buffer is back.
+static void nothing_is_left(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	uint64_t limit = clock_mono_ns() + LIMIT_NS;
+	struct source_stats stats;
+	for (unsigned u = 0; u < USERS; u++) {
+		dataplane_source_stats(users[u].source, &stats);
+		assert_int_equal(stats.packets, users[u].sent);
+		assert_int_equal(stats.lost + stats.concealed + stats.late, 0);
+		assert_int_equal(stats.frames, users[u].sent);
+	}
+	assert_int_equal(misdirected, 0);
+	struct rte_mbuf *answer;
+	do {
+		while (rte_ring_sc_dequeue(wire_out, (void **)&answer) == 0)
+			rte_pktmbuf_free(answer);
+		sched_yield();
+	} while (!rte_mempool_full(plane.pool) && clock_mono_ns() < limit);
+	assert_true(rte_mempool_full(plane.pool));
+}
+
+// ---- set-up
+
+static int user_open(struct user *user)
+{
+	ENTERS(control_role);
+	ENTERS(worker_role);
+	struct err err = {""};
+	struct source_config source = {.input = SOURCE_TRACK};
+	struct srtp_keys keys = {.profile = SRTP_AEAD_AES_256_GCM};
+	memset(keys.remote_key, (int)(user - users) + 1, sizeof(keys.remote_key));
+	memset(keys.local_key, 99, sizeof(keys.local_key));
+	user->pcm = pcm_create(2000);
+	user->source = dataplane_source_create(user->pcm, &source);
+	struct transport_config config = {.generation = 1, .source = user->source, .connect_limit_ms = 3600000};
+	struct transport_remote remote = {.ufrag = PEER_UFRAG, .pwd = PEER_PWD, .ice_lite = true, .setup = TRANSPORT_SETUP_ACTIVE};
+	if (user->source == NULL || transport_open(&config, &user->id, &user->local, &err) < 0) {
+		print_error("%s\n", err.text);
+		return -1;
+	}
+	struct hearing hearing = {.mode = HEARING_ONE, .main = {user->id, 1, 1}};
+	if (dataplane_source_hear(user->source, &hearing) < 0)
+		return -1;
+	// The keys as the handshake thread hands them over.
+	struct transport *transport = transport_by_id(user->id);
+	atomic_store_explicit(&transport->next_srtp, srtp_create(&keys, &err), memory_order_release);
+	memcpy(keys.local_key, keys.remote_key, sizeof(keys.local_key));
+	user->sender = srtp_create(&keys, &err);
+	user->seq = 100;
+	if (user->sender == NULL || transport_map(user->id, 0x5000, PT_OPUS, 255) < 0 ||
+		transport_set_remote(user->id, &remote, &err) < 0)
+		return -1;
+	return transport_add_candidate(user->id, (struct endpoint){PEER_IP, PEER_PORT}, 1000);
+}
+
+int __real_port_start(struct port *port, const struct dataplane_port_config *config, unsigned index, unsigned workers,
+	struct rte_mempool *pool, struct err *err);
+int __wrap_port_start(struct port *port, const struct dataplane_port_config *config, unsigned index, unsigned workers,
+	struct rte_mempool *pool, struct err *err);
+
+// Before any worker runs: the port of the configuration, then a pair of rings in its place.
+int __wrap_port_start(struct port *port, const struct dataplane_port_config *config, unsigned index, unsigned workers,
+	struct rte_mempool *pool, struct err *err)
+{
+	struct rte_eth_conf conf = {0};
+	int ret = __real_port_start(port, config, index, workers, pool, err);
+	wire = rte_ring_create("wire", 1024, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	wire_out = rte_ring_create("wire_out", 1024, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	int id = wire != NULL && wire_out != NULL ? rte_eth_from_rings("wire", &wire, 1, &wire_out, 1, 0) : -1;
+	if (ret < 0 || id < 0 || rte_eth_dev_configure((uint16_t)id, 1, 1, &conf) != 0 ||
+		rte_eth_rx_queue_setup((uint16_t)id, 0, 1024, SOCKET_ID_ANY, NULL, pool) != 0 ||
+		rte_eth_tx_queue_setup((uint16_t)id, 0, 1024, SOCKET_ID_ANY, NULL) != 0 || rte_eth_dev_start((uint16_t)id) != 0)
+		return err_set(err, EIO, "the ring device does not start");
+	port->id = (uint16_t)id;
+	return 0;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	ENTERS(worker_role);
+	struct err err = {""};
+	struct dataplane_config config = {.port_count = 1, .worker_count = 1, .memory_mb = 160};
+	struct dataplane_port_config *port = &config.ports[0];
+	cpu_set_t allowed;
+	sched_getaffinity(0, sizeof(allowed), &allowed);
+	while (!CPU_ISSET(config.cores[0], &allowed))
+		config.cores[0]++;
+	int error;
+	OpusEncoder *encoder = opus_encoder_create(48000, 1, OPUS_APPLICATION_VOIP, &error);
+	int16_t samples[960] = {0};
+	for (unsigned i = 0; i < 960; i++)
+		samples[i] = (int16_t)(i * 997 % 8000);
+	opus_bytes = encoder != NULL ? opus_encode(encoder, samples, 960, opus, sizeof(opus)) : 0;
+	opus_encoder_destroy(encoder);
+	mgr = srtp_mgr_create();
+	if (opus_bytes <= 2 || mgr == NULL)
+		return -1;
+	*port = (struct dataplane_port_config){
+		.name = "test", .address = OUR_IP, .prefix_bits = 24, .queues = 1, .udp_port_min = 20000, .udp_port_max = 20100};
+	snprintf(port->device, sizeof(port->device), "null");
+	if (dataplane_start(&config, &err) < 0) {
+		print_error("%s\n", err.text);
+		return -1;
+	}
+	for (unsigned u = 0; u < USERS; u++)
+		if (user_open(&users[u]) < 0)
+			return -1;
+	// Until every user's path is selected.
+	uint64_t limit = clock_mono_ns() + LIMIT_NS;
+	for (unsigned u = 0; u < USERS; u++) {
+		const struct transport *transport = transport_by_id(users[u].id);
+		while (atomic_load(&transport->remote) == 0) {
+			if (clock_mono_ns() > limit)
+				return -1;
+			peer_serve();
+			sched_yield();
+		}
+	}
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	for (unsigned u = 0; u < USERS; u++) {
+		transport_close(users[u].id);
+		dataplane_source_destroy(users[u].source);
+		srtp_destroy(users[u].sender);
+	}
+	dataplane_stop();
+	for (unsigned u = 0; u < USERS; u++)
+		pcm_unref(users[u].pcm);
+	srtp_mgr_destroy(mgr);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(random_ports_flood), cmocka_unit_test(random_bytes_flood), cmocka_unit_test(stun_wrong_integrity_flood),
+		cmocka_unit_test(client_hello_flood), cmocka_unit_test(replayed_flood), cmocka_unit_test(truncated_flood),
+		cmocka_unit_test(icmp_redirect_flood), cmocka_unit_test(arp_spoofing_flood), cmocka_unit_test(broken_frames_flood), cmocka_unit_test(nothing_is_left),
+	};
+	return cmocka_run_group_tests(tests, start, stop);
+}
