@@ -39,6 +39,17 @@ void plane_inject(unsigned worker, struct rte_mbuf *mbuf)
 	doorbell_ring(&w->bell);
 }
 
+enum drop plane_inbox(unsigned worker, struct rte_mbuf *mbuf)
+{
+	struct worker *w = &plane.workers[worker];
+	if (rte_ring_mp_enqueue(w->inbox, mbuf) != 0) {
+		rte_pktmbuf_free(mbuf);
+		return DROP_INBOX_FULL;
+	}
+	doorbell_ring(&w->bell);
+	return DROP_NONE;
+}
+
 struct rte_mbuf *plane_datagram(unsigned port, uint16_t local_port, struct endpoint remote, const uint8_t *data,
 	size_t bytes)
 {
