@@ -62,11 +62,10 @@ static enum drop to_worker(struct transport *transport, enum packet_kind kind, c
 static void send_cb(void *arg, const uint8_t *packet, size_t bytes)
 {
 	struct transport *transport = arg;
-	struct rte_mbuf *mbuf = plane_datagram(transport->port, transport->local.port, (struct endpoint){0}, packet, bytes);
+	struct rte_mbuf *mbuf = plane_buffer(DTLS_RECORD_HEAD_BYTES, packet, bytes);
 	if (mbuf == NULL)
 		return;
-	packet_of(mbuf)->kind = PACKET_OUT_SCTP;
-	packet_of(mbuf)->transport = transport->id;
+	*packet_of(mbuf) = (struct packet){.kind = PACKET_OUT_SCTP, .transport = transport->id};
 	plane_inject(transport->worker, mbuf);
 }
 

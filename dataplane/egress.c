@@ -109,18 +109,20 @@ void egress_record(struct worker *worker, struct transport *transport, struct rt
 	egress_datagram(worker, transport, mbuf);
 }
 
-// An empty mbuf for an answer; a drop is counted when there is none.
-static struct rte_mbuf *egress_room(struct worker *worker) RUNS_ON(worker_role)
+// An empty mbuf for an answer, with head_bytes left free before it; a drop is counted when there is none.
+static struct rte_mbuf *egress_room(struct worker *worker, uint16_t head_bytes) RUNS_ON(worker_role)
 {
 	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(plane.pool);
 	if (UNLIKELY(mbuf == NULL))
 		stats_add(&worker->stats.drops[DROP_ALLOC_FAILED], 1);
+	else
+		mbuf->data_off = (uint16_t)(mbuf->data_off + head_bytes);
 	return mbuf;
 }
 
 void egress_sack(struct worker *worker, struct transport *transport)
 {
-	struct rte_mbuf *mbuf = egress_room(worker);
+	struct rte_mbuf *mbuf = egress_room(worker, DTLS_RECORD_HEAD_BYTES);
 	if (mbuf == NULL)
 		return;
 	uint32_t rwnd = atomic_load_explicit(&transport->rwnd_bytes, memory_order_relaxed);
@@ -133,7 +135,7 @@ void egress_flight(struct worker *worker, struct transport *transport)
 {
 	size_t bytes;
 	const uint8_t *flight = dtls_record_flight(transport->rx.record, worker->now_ns, &bytes);
-	struct rte_mbuf *mbuf = flight != NULL ? egress_room(worker) : NULL;
+	struct rte_mbuf *mbuf = flight != NULL ? egress_room(worker, 0) : NULL;
 	if (mbuf == NULL)
 		return;
 	memcpy(rte_pktmbuf_append(mbuf, (uint16_t)bytes), flight, bytes);
@@ -144,13 +146,13 @@ void egress_goodbye(struct worker *worker, struct transport *transport)
 {
 	if (!ingress_has_record(transport))
 		return;
-	struct rte_mbuf *mbuf = transport->rx.sctp.up ? egress_room(worker) : NULL;
+	struct rte_mbuf *mbuf = transport->rx.sctp.up ? egress_room(worker, DTLS_RECORD_HEAD_BYTES) : NULL;
 	if (mbuf != NULL) {
 		size_t bytes = sctp_rx_abort(&transport->rx.sctp, rte_pktmbuf_mtod(mbuf, uint8_t *));
 		rte_pktmbuf_append(mbuf, (uint16_t)bytes);
 		egress_record(worker, transport, mbuf);
 	}
-	mbuf = egress_room(worker);
+	mbuf = egress_room(worker, 0);
 	if (mbuf == NULL)
 		return;
 	size_t bytes = dtls_record_seal_close(transport->rx.record, worker->srtp_mgr, rte_pktmbuf_mtod(mbuf, uint8_t *));
@@ -192,7 +194,7 @@ void egress_report(struct worker *worker, struct transport *transport)
 	if (atomic_load_explicit(&transport->remote, memory_order_acquire) == 0 ||
 		!source_reception_report(transport->source, transport->id, worker->now_ns, &reception))
 		return;
-	struct rte_mbuf *mbuf = egress_room(worker);
+	struct rte_mbuf *mbuf = egress_room(worker, 0);
 	if (mbuf == NULL)
 		return;
 	uint8_t *data = rte_pktmbuf_mtod(mbuf, uint8_t *);

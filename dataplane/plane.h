@@ -141,6 +141,9 @@ void plane_log(int level, const char *format, ...) __attribute__((format(printf,
 void plane_inject(unsigned worker, struct rte_mbuf *mbuf);
 // Hand a packet to a worker as input; takes the mbuf. From handshake and assoc. The reason is the caller's to count.
 enum drop plane_inbox(unsigned worker, struct rte_mbuf *mbuf);
+// An mbuf with a copy of data and head_bytes left free before it (beside the headers' room, which stays aligned that way);
+// NULL and a counted drop when the pool is empty. From handshake and assoc.
+struct rte_mbuf *plane_buffer(uint16_t head_bytes, const void *data, size_t bytes);
 // An mbuf with a copy of a UDP payload, ready for plane_inject; NULL and a counted drop when the pool is empty.
 struct rte_mbuf *plane_datagram(unsigned port, uint16_t local_port, struct endpoint remote, const uint8_t *data,
 	size_t bytes);

@@ -43,7 +43,7 @@ void egress_inject(struct worker *worker, struct rte_mbuf **mbufs, unsigned coun
 void egress_flush(struct worker *worker) RUNS_ON(worker_role);
 // An mbuf with a UDP payload to the transport's peer. The transport has a remote address, or the mbuf is dropped.
 void egress_datagram(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
-// Plain bytes become one DTLS record, sent.
+// Plain bytes become one DTLS record, sent. They lie DTLS_RECORD_HEAD_BYTES behind where an mbuf's data begins.
 void egress_record(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
 // What we owe of SACK now; the last flight of the handshake again; ABORT and close_notify.
 void egress_sack(struct worker *worker, struct transport *transport) RUNS_ON(worker_role);
