@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: ISC
 //
-// assoc.c - the thread that owns usrsctp and established SSL objects: DTLS records in, data packets of the target out.
+// assoc.c - the thread of what needs memory or patience on the data way: associations coming up, control chunks, pieces and
+// ordered streams, reliable sends and their timers.
 //
-// Runs on: assoc. Owns struct transport.assoc. User payloads go to the transport's home worker through its inbox ring.
+// Runs on: assoc. Owns struct transport.assoc. Records and the numbers of received chunks are the worker's: packets come
+// from it already open and go to it to be sealed; whole messages go to the transport's home worker by its inbox ring.
 
+#include "dataplane/dcep.h"
 #include "dataplane/transport.h"
-#include "dataplane/userpacket.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -13,21 +15,11 @@
 
 #include <rte_lcore.h>
 
-#define ASSOC_TICK_MS 50
+#define UP_RETRY_NS 5000000u
 
 static struct transport **known OWNED_BY(assoc_role); // by index
-
-static void dtls_send_cb(void *arg, const uint8_t *data, size_t bytes)
-{
-	struct transport *transport = arg;
-	uint64_t remote = atomic_load_explicit(&transport->remote, memory_order_acquire);
-	if (remote == 0)
-		return;
-	struct rte_mbuf *mbuf =
-		plane_datagram(transport->port, transport->local.port, endpoint_unpack(remote), data, bytes);
-	if (mbuf != NULL)
-		plane_inject(transport->worker, mbuf);
-}
+static struct deadline_heap timers OWNED_BY(assoc_role);
+static uint64_t now_ns OWNED_BY(assoc_role);
 
 static void event(struct transport *transport, enum dataplane_event_type type)
 {
@@ -36,110 +28,161 @@ static void event(struct transport *transport, enum dataplane_event_type type)
 	plane_event(&e);
 }
 
-static void sctp_send_cb(void *arg, const uint8_t *packet, size_t bytes)
+static void ended(struct transport *transport) RUNS_ON(assoc_role)
 {
-	ENTERS(assoc_role);
-	struct transport *transport = arg;
-	if (transport->assoc.dtls != NULL)
-		dtls_write(transport->assoc.dtls, packet, bytes);
+	atomic_store_explicit(&transport->data_open, false, memory_order_release);
+	if (!transport->assoc.closed)
+		event(transport, TRANSPORT_EVENT_DATA_CLOSED);
+	transport->assoc.closed = true;
 }
 
-static enum drop to_worker(struct transport *transport, const struct userpacket *user) RUNS_ON(assoc_role)
+// ---- to the worker
+
+static enum drop to_worker(struct transport *transport, enum packet_kind kind, const void *data, size_t bytes,
+	uint64_t arrival_ns)
 {
 	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(plane.pool);
 	if (mbuf == NULL)
 		return DROP_ALLOC_FAILED;
-	uint8_t *room = user->payload_bytes <= UINT16_MAX ? (void *)rte_pktmbuf_append(mbuf, (uint16_t)user->payload_bytes)
-							  : NULL;
+	void *room = bytes <= UINT16_MAX ? rte_pktmbuf_append(mbuf, (uint16_t)bytes) : NULL;
 	if (room == NULL) {
 		rte_pktmbuf_free(mbuf);
 		return DROP_DATA_TOO_LARGE;
 	}
-	memcpy(room, user->payload, user->payload_bytes);
+	memcpy(room, data, bytes);
 	*packet_of(mbuf) = (struct packet){
-		.arrival_ns = transport->assoc.arrival_ns,
+		.arrival_ns = arrival_ns,
 		.transport = transport->id,
-		.generation = transport->assoc.voice,
-		.kind = PACKET_AUDIO,
+		.generation = transport->generation,
+		.kind = (uint8_t)kind,
 	};
-	struct worker *worker = &plane.workers[transport->worker];
-	if (rte_ring_mp_enqueue(worker->inbox, mbuf) != 0) {
-		rte_pktmbuf_free(mbuf);
-		return DROP_INBOX_FULL;
-	}
-	doorbell_ring(&worker->bell);
-	return DROP_NONE;
+	return plane_inbox(transport->worker, mbuf);
 }
 
-static void sctp_message_cb(void *arg, enum sctp_channel channel, const uint8_t *data, size_t bytes)
+static void send_cb(void *arg, const uint8_t *packet, size_t bytes)
 {
-	ENTERS(assoc_role);
 	struct transport *transport = arg;
-	struct userpacket user;
-	enum drop drop = channel == SCTP_CHANNEL_OTHER ? DROP_DATA_NOT_AUDIO : userpacket_parse(data, bytes, &user);
-	// Anybody but the target, and everybody when no target is named.
-	if (drop == DROP_NONE && (user.identity_bytes == 0 || user.identity_bytes != strlen(transport->assoc.data_identity) ||
-					 memcmp(user.identity, transport->assoc.data_identity, user.identity_bytes) != 0))
-		drop = DROP_DATA_OTHER_IDENTITY;
-	if (drop == DROP_NONE)
-		drop = to_worker(transport, &user);
-	if (drop != DROP_NONE)
-		stats_drop(drop, 1);
-}
-
-static void sctp_state_cb(void *arg, enum sctp_state state)
-{
-	ENTERS(assoc_role);
-	struct transport *transport = arg;
-	atomic_store_explicit(&transport->data_open, state == SCTP_STATE_OPEN, memory_order_release);
-	if (state == SCTP_STATE_OPEN)
-		event(transport, TRANSPORT_EVENT_DATA_OPEN);
-	if (state == SCTP_STATE_CLOSED && !transport->assoc.closed) {
-		transport->assoc.closed = true;
-		event(transport, TRANSPORT_EVENT_DATA_CLOSED);
-	}
-}
-
-static void dtls_receive_cb(void *arg, const uint8_t *data, size_t bytes)
-{
-	ENTERS(assoc_role);
-	struct transport *transport = arg;
-	if (transport->assoc.sctp == NULL)
+	struct rte_mbuf *mbuf = plane_buffer(DTLS_RECORD_HEAD_BYTES, packet, bytes);
+	if (mbuf == NULL)
 		return;
-	enum drop drop = sctp_input(transport->assoc.sctp, data, bytes);
+	*packet_of(mbuf) = (struct packet){.kind = PACKET_OUT_SCTP, .transport = transport->id};
+	plane_inject(transport->worker, mbuf);
+}
+
+// The worker must hear of it; a full ring only delays that.
+static void tell_worker(struct transport *transport) RUNS_ON(assoc_role)
+{
+	struct transport_assoc *assoc = &transport->assoc;
+	assoc->up_untold =
+		to_worker(transport, PACKET_SCTP_UP, &assoc->up, sizeof(assoc->up), now_ns) != DROP_NONE;
+}
+
+static void up_cb(void *arg, const struct sctp_up *up)
+{
+	ENTERS(assoc_role);
+	struct transport *transport = arg;
+	transport->assoc.up = *up;
+	tell_worker(transport);
+}
+
+static void publish_channels(struct transport *transport) RUNS_ON(assoc_role)
+{
+	const uint16_t *streams = transport->assoc.channels.streams;
+	atomic_store_explicit(&transport->channels, (uint32_t)streams[CHANNEL_LOSSY] << 16 | streams[CHANNEL_RELIABLE],
+		memory_order_release);
+}
+
+// ---- what the association says
+
+static void message_cb(void *arg, const struct sctp_message *message)
+{
+	ENTERS(assoc_role);
+	struct transport *transport = arg;
+	struct channels *channels = &transport->assoc.channels;
+	if (message->ppid == PPID_DCEP) {
+		channels_dcep(channels, transport->assoc.sctp, message, now_ns);
+		publish_channels(transport);
+		if (channels_usable(channels) &&
+			!atomic_exchange_explicit(&transport->data_open, true, memory_order_acq_rel))
+			event(transport, TRANSPORT_EVENT_DATA_OPEN);
+		return;
+	}
+	if (message->ppid == PPID_STRING_EMPTY || message->ppid == PPID_BINARY_EMPTY)
+		return;
+	enum drop drop = DROP_DATA_NOT_AUDIO;
+	if (channels_find(channels, message->stream) != CHANNEL_OTHER)
+		drop = to_worker(transport, PACKET_MESSAGE, message->data, message->bytes, transport->assoc.arrival_ns);
 	if (drop != DROP_NONE)
 		stats_drop(drop, 1);
 }
 
-static void established(struct transport *transport, struct slow *slow) RUNS_ON(assoc_role)
+static void state_cb(void *arg, enum sctp_state state)
+{
+	ENTERS(assoc_role);
+	struct transport *transport = arg;
+	if (state == SCTP_STATE_CLOSED) {
+		ended(transport);
+	} else if (transport->assoc.sctp != NULL) { // up, or up again: the channels begin anew
+		atomic_store_explicit(&transport->data_open, false, memory_order_release);
+		channels_open(&transport->assoc.channels, transport->assoc.sctp, now_ns);
+	}
+}
+
+// After everything that can have moved the association: its timer, and the room it has for more.
+static void advance(struct transport *transport) RUNS_ON(assoc_role)
+{
+	struct transport_assoc *assoc = &transport->assoc;
+	if (assoc->sctp == NULL)
+		return;
+	uint64_t next = sctp_assoc_poll(assoc->sctp, now_ns);
+	atomic_store_explicit(&transport->rwnd_bytes, sctp_assoc_rwnd(assoc->sctp), memory_order_relaxed);
+	if (assoc->up_untold)
+		tell_worker(transport);
+	if (assoc->up_untold && (next == 0 || next > now_ns + UP_RETRY_NS))
+		next = now_ns + UP_RETRY_NS;
+	deadline_set(&timers, &assoc->timer, next);
+}
+
+static void established(struct transport *transport, const struct slow *slow) RUNS_ON(assoc_role)
 {
 	struct transport_assoc *assoc = &transport->assoc;
 	struct err err = {""};
-	assoc->dtls = slow->dtls;
-	dtls_set_send(assoc->dtls, dtls_send_cb, transport);
+	// From here on the worker opens records, and what it hands on finds the association below.
+	atomic_store_explicit(&transport->next_record, slow->record, memory_order_release);
 	if (!transport->data)
 		return;
 	struct sctp_callbacks callbacks = {
-		.send = sctp_send_cb, .message = sctp_message_cb, .state = sctp_state_cb, .arg = transport};
-	assoc->sctp = sctp_create(&callbacks, slow->dtls_client, &err);
+		.send = send_cb, .up = up_cb, .message = message_cb, .state = state_cb, .arg = transport};
+	channels_init(&assoc->channels, slow->dtls_client);
+	publish_channels(transport);
+	assoc->sctp = sctp_assoc_create(&callbacks, now_ns, &err);
 	if (assoc->sctp == NULL)
 		plane_log(3, "no SCTP association: %s", err.text);
-	// What arrived together with the last flight waits inside the SSL object.
-	dtls_input(assoc->dtls, NULL, 0, dtls_receive_cb, transport);
+	advance(transport);
 }
 
+// The worker says goodbye: it has the keys.
 static void close_transport(struct transport *transport) RUNS_ON(assoc_role)
 {
 	struct transport_assoc *assoc = &transport->assoc;
 	known[transport_index(transport->id)] = NULL;
-	sctp_destroy(assoc->sctp); // its ABORT still goes through the SSL object
+	deadline_clear(&timers, &assoc->timer);
+	sctp_assoc_destroy(assoc->sctp);
 	assoc->sctp = NULL;
-	if (assoc->dtls != NULL) {
-		dtls_close(assoc->dtls);
-		dtls_destroy(assoc->dtls);
-		assoc->dtls = NULL;
-	}
 	transport_release(transport);
+}
+
+static void send_data(struct transport *transport, const struct slow *slow) RUNS_ON(assoc_role)
+{
+	struct transport_assoc *assoc = &transport->assoc;
+	enum channel channel = slow->reliable ? CHANNEL_RELIABLE : CHANNEL_LOSSY;
+	int ret = -ENOTCONN;
+	if (assoc->sctp != NULL && channels_usable(&assoc->channels))
+		ret = sctp_assoc_send(assoc->sctp, assoc->channels.streams[channel], PPID_BINARY, !slow->reliable, slow->data,
+			slow->bytes, now_ns);
+	if (ret < 0)
+		plane_log(1, "a data message was not sent: %s", strerror(-ret));
+	advance(transport);
 }
 
 static void slow_input(struct slow *slow) RUNS_ON(assoc_role)
@@ -153,13 +196,7 @@ static void slow_input(struct slow *slow) RUNS_ON(assoc_role)
 		established(transport, slow);
 		break;
 	case SLOW_SEND_DATA:
-		if (transport->assoc.sctp != NULL)
-			sctp_send(transport->assoc.sctp, slow->reliable ? SCTP_CHANNEL_RELIABLE : SCTP_CHANNEL_LOSSY,
-				slow->data, slow->bytes);
-		break;
-	case SLOW_TARGET:
-		memcpy(transport->assoc.data_identity, slow->data, slow->bytes);
-		transport->assoc.voice = slow->voice;
+		send_data(transport, slow);
 		break;
 	case SLOW_CLOSE:
 		close_transport(transport);
@@ -170,34 +207,62 @@ static void slow_input(struct slow *slow) RUNS_ON(assoc_role)
 	free(slow);
 }
 
+// ---- packets
+
+// True: the mbuf has gone on.
+static bool sctp_packet(struct transport *transport, struct rte_mbuf *mbuf, enum drop *ret_drop) RUNS_ON(assoc_role)
+{
+	struct transport_assoc *assoc = &transport->assoc;
+	struct packet *packet = packet_of(mbuf);
+	bool again = false;
+	if (assoc->sctp == NULL) {
+		*ret_drop = DROP_DTLS_UNEXPECTED;
+		return false;
+	}
+	if (sctp_assoc_state(assoc->sctp) == SCTP_STATE_CLOSED) {
+		*ret_drop = DROP_SCTP_CLOSED;
+		return false;
+	}
+	assoc->arrival_ns = packet->arrival_ns;
+	*ret_drop = sctp_assoc_input(assoc->sctp, rte_pktmbuf_mtod(mbuf, uint8_t *), rte_pktmbuf_data_len(mbuf),
+		packet->kind == PACKET_SCTP, packet->cum_tsn, now_ns, &again);
+	advance(transport);
+	if (!again)
+		return false;
+	// Its DATA came with the last word of the set-up: the worker, told before, takes it into account now.
+	packet->kind = PACKET_SCTP_UNREAD;
+	*ret_drop = plane_inbox(transport->worker, mbuf);
+	return true;
+}
+
 static void packet_input(struct rte_mbuf *mbuf) RUNS_ON(assoc_role)
 {
 	const struct packet *packet = packet_of(mbuf);
 	struct transport *transport = known[transport_index(packet->transport)];
 	enum drop drop = DROP_STALE_GENERATION;
+	bool gone = false;
 	if (transport != NULL && transport->id == packet->transport) {
-		struct transport_assoc *assoc = &transport->assoc;
-		if (assoc->dtls == NULL) {
-			drop = DROP_DTLS_UNEXPECTED;
-		} else {
-			assoc->arrival_ns = packet->arrival_ns;
-			drop = dtls_input(assoc->dtls, rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf),
-				dtls_receive_cb, transport);
-			if (dtls_state(assoc->dtls) == DTLS_CLOSED && !assoc->closed) {
-				assoc->closed = true;
-				event(transport, TRANSPORT_EVENT_DATA_CLOSED);
-			}
-		}
+		drop = DROP_NONE;
+		if (packet->kind == PACKET_CLOSED)
+			ended(transport);
+		else
+			gone = sctp_packet(transport, mbuf, &drop);
 	}
 	if (drop != DROP_NONE)
 		stats_drop(drop, 1);
-	rte_pktmbuf_free(mbuf);
+	if (!gone)
+		rte_pktmbuf_free(mbuf);
 }
+
+// ---- the loop
 
 static void sleep_until(uint64_t deadline_ns) RUNS_ON(assoc_role)
 {
-	uint64_t now = clock_mono_ns();
-	int timeout_ms = deadline_ns <= now ? 0 : (int)((deadline_ns - now + 999999) / 1000000);
+	int timeout_ms = 1000;
+	if (deadline_ns != 0) {
+		uint64_t now = clock_mono_ns();
+		timeout_ms = deadline_ns <= now ? 0 : (int)MIN_OF((deadline_ns - now + 999999) / 1000000, 1000u);
+	}
 	struct pollfd fds[2] = {{.fd = plane.assoc_bell.event_fd, .events = POLLIN},
 		{.fd = plane.assoc_box.event_fd, .events = POLLIN}};
 	doorbell_arm(&plane.assoc_bell);
@@ -215,10 +280,10 @@ void *assoc_main(void *unused)
 	pthread_setname_np(pthread_self(), "assoc");
 	rte_thread_register();
 	known = calloc(TRANSPORTS_MAX, sizeof(*known));
-	uint64_t ticked_ns = clock_mono_ns();
 	while (!atomic_load_explicit(&plane.stop_slow, memory_order_acquire)) {
 		struct rte_mbuf *mbufs[BURST_MAX];
-		// The ring first, then the mail, then the packets: an SSL object is mailed before packets for it are queued.
+		now_ns = clock_mono_ns();
+		// The ring first, then the mail, then the packets: a connection is mailed before packets of it are queued.
 		unsigned count = rte_ring_sc_dequeue_burst(plane.assoc, (void **)mbufs, BURST_MAX, NULL);
 		for (struct mail *mail = mailbox_take(&plane.assoc_box), *next; mail != NULL; mail = next) {
 			next = mail->next;
@@ -226,14 +291,12 @@ void *assoc_main(void *unused)
 		}
 		for (unsigned i = 0; i < count; i++)
 			packet_input(mbufs[i]);
-		uint64_t now = clock_mono_ns();
-		if (now - ticked_ns >= ASSOC_TICK_MS * 1000000ull) {
-			sctp_tick((uint32_t)((now - ticked_ns) / 1000000));
-			ticked_ns = now;
-		}
+		for (struct deadline *due; (due = deadline_due(&timers, now_ns)) != NULL;)
+			advance(CONTAINER_OF(due, struct transport, assoc.timer));
 		if (count == 0)
-			sleep_until(ticked_ns + ASSOC_TICK_MS * 1000000ull);
+			sleep_until(deadline_next(&timers));
 	}
+	deadline_finish(&timers);
 	free(known);
 	rte_thread_unregister();
 	return NULL;

@@ -104,8 +104,6 @@ int dataplane_start(const struct dataplane_config *config, struct err *err)
 	// Control always counts as asleep: every event of a worker rings.
 	plane.control_bell.event_fd = plane.control_box.event_fd;
 	atomic_store(&plane.control_bell.asleep, 1);
-	if (ret == 0)
-		ret = sctp_init(err);
 	if (ret == 0) {
 		plane.identity = dtls_identity_create(err);
 		ret = plane.identity == NULL ? -EIO : 0;
@@ -180,7 +178,6 @@ void dataplane_stop(void)
 	rte_ring_free(plane.worker_events);
 	for (unsigned p = 0; p < plane.config.port_count; p++)
 		port_stop(&plane.ports[p]);
-	sctp_finish();
 	dtls_identity_destroy(plane.identity);
 	mailbox_finish(&plane.handshake_box);
 	mailbox_finish(&plane.assoc_box);

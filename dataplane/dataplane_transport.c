@@ -66,6 +66,8 @@ static void transport_free(struct rcu_retired *retired)
 	struct transport *transport = CONTAINER_OF(retired, struct transport, retired);
 	srtp_destroy(transport->rx.srtp);
 	srtp_destroy(atomic_load(&transport->next_srtp));
+	dtls_record_destroy(transport->data_rx.record);
+	dtls_record_destroy(atomic_load(&transport->next_record));
 	free(transport);
 }
 
@@ -107,8 +109,10 @@ ROLE_UNCHECKED static int transport_init(struct transport *transport, const stru
 	transport->home = home_of(config->source);
 	transport->worker = (uint16_t)transport->home->worker;
 	transport->data = config->data;
-	snprintf(transport->assoc.data_identity, sizeof(transport->assoc.data_identity), "%s", config->data_identity);
-	transport->assoc.voice = config->generation;
+	transport->rwnd_bytes = SCTP_RWND_BYTES;
+	snprintf(transport->data_rx.target, sizeof(transport->data_rx.target), "%s", config->data_identity);
+	transport->data_rx.target_bytes = (uint16_t)strlen(transport->data_rx.target);
+	transport->data_rx.voice = config->generation;
 	transport->connect_limit_ms = config->connect_limit_ms ? config->connect_limit_ms : 5000;
 	transport->owners = 3;
 	if (RAND_bytes((unsigned char *)&transport->rx.local_ssrc, sizeof(transport->rx.local_ssrc)) != 1)
@@ -213,7 +217,7 @@ int transport_send_data(transport_id id, bool reliable, const uint8_t *data, siz
 	struct transport *transport = find(id);
 	if (transport == NULL)
 		return -ENOENT;
-	if (bytes > SCTP_MESSAGE_MAX)
+	if (bytes > SCTP_MESSAGE_BYTES_MAX)
 		return -EMSGSIZE;
 	struct slow *slow = slow_new(SLOW_SEND_DATA, transport, bytes);
 	if (slow == NULL)
@@ -240,14 +244,9 @@ int transport_set_target(transport_id id, const char *data_identity, uint32_t vo
 	struct transport *transport = find(id);
 	if (transport == NULL)
 		return -ENOENT;
-	struct slow *slow = slow_new(SLOW_TARGET, transport, sizeof(transport->assoc.data_identity));
-	if (slow == NULL)
-		return -ENOMEM;
-	slow->voice = voice;
-	slow->bytes = sizeof(transport->assoc.data_identity);
-	snprintf((char *)slow->data, slow->bytes, "%s", data_identity);
-	mailbox_put(&plane.assoc_box, &slow->mail);
-	return 0;
+	struct worker_mail mail = {.type = WORKER_MAIL_TARGET, .transport = id, .voice = voice};
+	snprintf(mail.target, sizeof(mail.target), "%s", data_identity);
+	return worker_mail_send(transport->worker, &mail);
 }
 
 int transport_restart(transport_id id, struct transport_local *ret_local, struct err *err)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
 //
-// dtls.c - DTLS 1.2 with OpenSSL over datagrams in memory.
+// dtls.c - the DTLS 1.2 handshake with OpenSSL over datagrams in memory.
 //
-// Runs on: handshake until established, then assoc; one thread at a time.
+// Runs on: handshake.
 
 #include "dataplane/dtls.h"
 
@@ -17,9 +17,9 @@
 #define EXPORTER_LABEL "EXTRACTOR-dtls_srtp" // RFC 5764 4.2
 #define FIRST_TIMEOUT_US 100000u             // LAN first: RFC 6347's second would cost a caption
 #define TIMEOUT_MAX_US 2000000u
-#define RECORD_HEADER_BYTES 13
-#define EARLY_MAX 4
+#define EARLY_MAX 8
 #define EARLY_BYTES_MAX 1500
+#define DATAGRAM_BYTES_MAX 2048 // one packet buffer
 
 struct dtls_identity {
 	SSL_CTX *context;
@@ -37,10 +37,11 @@ struct dtls {
 	const uint8_t *datagram; // the one BIO_read takes
 	size_t datagram_bytes;
 	char failure[160];
+	struct dtls_trace trace; // of the records sent
 	struct {
 		uint8_t data[EARLY_BYTES_MAX];
 		size_t bytes;
-	} *early; // application data that came with the last flight
+	} *early; // records that came before their keys
 	unsigned early_count;
 };
 
@@ -52,6 +53,7 @@ static const enum srtp_profile all_profiles[] = {
 static int bio_write(BIO *bio, const char *data, int bytes)
 {
 	struct dtls *dtls = BIO_get_data(bio);
+	dtls_trace_sent(&dtls->trace, (const uint8_t *)data, (size_t)bytes);
 	if (dtls->send != NULL)
 		dtls->send(dtls->arg, (const uint8_t *)data, (size_t)bytes);
 	return bytes;
@@ -242,12 +244,6 @@ struct dtls *dtls_create(struct dtls_identity *identity, enum dtls_role role, co
 	return dtls;
 }
 
-void dtls_set_send(struct dtls *dtls, dtls_send_fn *send, void *arg)
-{
-	dtls->send = send;
-	dtls->arg = arg;
-}
-
 void dtls_destroy(struct dtls *dtls)
 {
 	if (dtls == NULL)
@@ -308,19 +304,10 @@ void dtls_start(struct dtls *dtls)
 		handshake_step(dtls);
 }
 
-// Whether every record of the datagram has a sane header: OpenSSL would drop the rest silently, we want to count it.
-static bool records_are_sane(const uint8_t *data, size_t bytes)
+// Data and alerts under the new keys. OpenSSL would mix them into its own state; the record layer opens them later.
+static bool is_early(const uint8_t *head)
 {
-	size_t at = 0;
-	while (at < bytes) {
-		if (bytes - at < RECORD_HEADER_BYTES || data[at] < 20 || data[at] > 63 || data[at + 1] != 0xfe)
-			return false;
-		size_t length = get_be16(data + at + 11);
-		if (length > bytes - at - RECORD_HEADER_BYTES)
-			return false;
-		at += RECORD_HEADER_BYTES + length;
-	}
-	return bytes > 0;
+	return get_be16(head + 3) == 1 && (head[0] == DTLS_APPLICATION || head[0] == DTLS_ALERT);
 }
 
 static void early_keep(struct dtls *dtls, const uint8_t *data, size_t bytes)
@@ -328,78 +315,49 @@ static void early_keep(struct dtls *dtls, const uint8_t *data, size_t bytes)
 	if (dtls->early == NULL)
 		dtls->early = calloc(EARLY_MAX, sizeof(*dtls->early));
 	if (dtls->early == NULL || dtls->early_count == EARLY_MAX || bytes > EARLY_BYTES_MAX)
-		return;
+		return; // the peer sends it again: SCTP is reliable
 	memcpy(dtls->early[dtls->early_count].data, data, bytes);
 	dtls->early[dtls->early_count++].bytes = bytes;
 }
 
-static void early_deliver(struct dtls *dtls, dtls_receive_fn *receive, void *arg)
+// Takes a datagram apart: what is for OpenSSL goes to rest. OpenSSL would drop a bad header silently, we want to count it.
+static enum drop sort_records(struct dtls *dtls, const uint8_t *data, size_t bytes, uint8_t *rest, size_t *ret_rest)
 {
-	for (unsigned i = 0; i < dtls->early_count; i++)
-		receive(arg, dtls->early[i].data, dtls->early[i].bytes);
-	free(dtls->early);
-	dtls->early = NULL;
-	dtls->early_count = 0;
-}
-
-// Reads every record that is there.
-static enum drop read_records(struct dtls *dtls, dtls_receive_fn *receive, void *arg)
-{
-	uint8_t plain[16384];
-	unsigned delivered = 0;
-	for (;;) {
-		ERR_clear_error();
-		int bytes = SSL_read(dtls->ssl, plain, sizeof(plain));
-		if (bytes > 0) {
-			delivered++;
-			if (receive != NULL)
-				receive(arg, plain, (size_t)bytes);
-			else
-				early_keep(dtls, plain, (size_t)bytes);
-			if (dtls->datagram == NULL && SSL_pending(dtls->ssl) == 0 && !SSL_has_pending(dtls->ssl))
-				return DROP_NONE;
-			continue;
+	*ret_rest = 0;
+	for (size_t at = 0; at < bytes;) {
+		const uint8_t *head = data + at;
+		if (bytes - at < DTLS_RECORD_HEADER_BYTES || head[0] < 20 || head[0] > 63 || head[1] != 0xfe)
+			return DROP_DTLS_MALFORMED;
+		size_t record = DTLS_RECORD_HEADER_BYTES + (size_t)get_be16(head + 11);
+		if (record > bytes - at)
+			return DROP_DTLS_MALFORMED;
+		if (is_early(head)) {
+			early_keep(dtls, head, record);
+		} else {
+			memcpy(rest + *ret_rest, head, record);
+			*ret_rest += record;
 		}
-		int why = SSL_get_error(dtls->ssl, bytes);
-		if (why == SSL_ERROR_ZERO_RETURN) {
-			dtls->state = DTLS_CLOSED;
-			return DROP_NONE;
-		}
-		if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
-			fail(dtls, "a fatal alert ended the connection");
-			ERR_clear_error();
-			return DROP_NONE;
-		}
-		return delivered > 0 ? DROP_NONE : DROP_DTLS_BAD_RECORD;
+		at += record;
 	}
+	return bytes > 0 ? DROP_NONE : DROP_DTLS_MALFORMED;
 }
 
-enum drop dtls_input(struct dtls *dtls, const uint8_t *datagram, size_t bytes, dtls_receive_fn *receive, void *arg)
+enum drop dtls_input(struct dtls *dtls, const uint8_t *datagram, size_t bytes)
 {
-	if (dtls->early_count > 0 && receive != NULL)
-		early_deliver(dtls, receive, arg);
-	if (datagram == NULL)
-		return DROP_NONE;
-	if (!records_are_sane(datagram, bytes))
-		return DROP_DTLS_MALFORMED;
-	if (dtls->state == DTLS_FAILED || dtls->state == DTLS_CLOSED)
+	uint8_t rest[DATAGRAM_BYTES_MAX];
+	size_t rest_bytes;
+	if (dtls->state != DTLS_HANDSHAKING)
 		return DROP_DTLS_UNEXPECTED;
-	dtls->datagram = datagram;
-	dtls->datagram_bytes = bytes;
-	enum drop drop = DROP_NONE;
-	if (dtls->state == DTLS_HANDSHAKING) {
-		handshake_step(dtls);
-		// The peer's first application records can be in the datagram of its last flight.
-		if (dtls->state == DTLS_ESTABLISHED && SSL_has_pending(dtls->ssl))
-			read_records(dtls, receive, arg);
-	} else {
-		bool handshake = datagram[0] != 23; // a repeated flight or an alert delivers nothing and is no fault
-		drop = read_records(dtls, receive, arg);
-		if (handshake)
-			drop = DROP_NONE;
-	}
+	if (bytes > sizeof(rest))
+		return DROP_DTLS_MALFORMED;
+	enum drop drop = sort_records(dtls, datagram, bytes, rest, &rest_bytes);
+	if (drop != DROP_NONE || rest_bytes == 0)
+		return drop;
+	dtls->datagram = rest;
+	dtls->datagram_bytes = rest_bytes;
+	handshake_step(dtls);
 	dtls->datagram = NULL;
-	return drop;
+	return DROP_NONE;
 }
 
 uint64_t dtls_deadline_ns(const struct dtls *dtls)
@@ -452,23 +410,19 @@ int dtls_export_srtp(struct dtls *dtls, struct srtp_keys *ret_keys)
 	return 0;
 }
 
-int dtls_write(struct dtls *dtls, const uint8_t *data, size_t bytes)
+struct dtls_record *dtls_take_record(struct dtls *dtls, struct err *err)
 {
-	if (dtls->state != DTLS_ESTABLISHED)
-		return -ENOTCONN;
-	ERR_clear_error();
-	if (SSL_write(dtls->ssl, data, (int)bytes) > 0)
-		return 0;
-	ERR_clear_error();
-	return -EIO;
+	if (dtls->state != DTLS_ESTABLISHED) {
+		err_set(err, ENOTCONN, "the DTLS handshake is not over");
+		return NULL;
+	}
+	return dtls_record_create(dtls->ssl, dtls->role == DTLS_CLIENT, &dtls->trace, err);
 }
 
-void dtls_close(struct dtls *dtls)
+const uint8_t *dtls_early(const struct dtls *dtls, unsigned n, size_t *ret_bytes)
 {
-	if (dtls->state != DTLS_ESTABLISHED)
-		return;
-	ERR_clear_error();
-	SSL_shutdown(dtls->ssl);
-	ERR_clear_error();
-	dtls->state = DTLS_CLOSED;
+	if (n >= dtls->early_count)
+		return NULL;
+	*ret_bytes = dtls->early[n].bytes;
+	return dtls->early[n].data;
 }

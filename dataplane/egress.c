@@ -75,11 +75,107 @@ static void egress_udp(struct worker *worker, struct rte_mbuf *mbuf) RUNS_ON(wor
 	egress_frame(worker, mbuf);
 }
 
+void egress_datagram(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
+{
+	uint64_t remote = atomic_load_explicit(&transport->remote, memory_order_acquire);
+	if (UNLIKELY(remote == 0)) {
+		worker_drop(worker, mbuf, DROP_ICE_UNVALIDATED);
+		return;
+	}
+	*packet_of(mbuf) = (struct packet){
+		.kind = PACKET_OUT_UDP,
+		.port = (uint8_t)transport->port,
+		.local_port = transport->local.port,
+		.remote = endpoint_unpack(remote),
+	};
+	stats_add(&transport->tx_packets, 1);
+	stats_add(&transport->tx_bytes, rte_pktmbuf_data_len(mbuf));
+	egress_udp(worker, mbuf);
+}
+
+void egress_record(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
+{
+	uint16_t plain_bytes = rte_pktmbuf_data_len(mbuf);
+	uint8_t *room = (uint8_t *)rte_pktmbuf_prepend(mbuf, DTLS_RECORD_HEAD_BYTES);
+	if (UNLIKELY(room == NULL || rte_pktmbuf_append(mbuf, DTLS_RECORD_TAG_BYTES) == NULL)) {
+		worker_drop(worker, mbuf, DROP_ALLOC_FAILED);
+		return;
+	}
+	if (UNLIKELY(!ingress_has_record(transport) ||
+		    dtls_record_seal(transport->data_rx.record, worker->srtp_mgr, DTLS_APPLICATION, room, plain_bytes) == 0)) {
+		worker_drop(worker, mbuf, DROP_DTLS_UNEXPECTED);
+		return;
+	}
+	egress_datagram(worker, transport, mbuf);
+}
+
+// An empty mbuf for an answer, with head_bytes left free before it; a drop is counted when there is none.
+static struct rte_mbuf *egress_room(struct worker *worker, uint16_t head_bytes) RUNS_ON(worker_role)
+{
+	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(plane.pool);
+	if (UNLIKELY(mbuf == NULL))
+		stats_add(&worker->stats.drops[DROP_ALLOC_FAILED], 1);
+	else
+		mbuf->data_off = (uint16_t)(mbuf->data_off + head_bytes);
+	return mbuf;
+}
+
+void egress_sack(struct worker *worker, struct transport *transport)
+{
+	struct rte_mbuf *mbuf = egress_room(worker, DTLS_RECORD_HEAD_BYTES);
+	if (mbuf == NULL)
+		return;
+	uint32_t rwnd = atomic_load_explicit(&transport->rwnd_bytes, memory_order_relaxed);
+	size_t bytes = sctp_rx_sack(&transport->data_rx.sctp, rte_pktmbuf_mtod(mbuf, uint8_t *), rwnd);
+	rte_pktmbuf_append(mbuf, (uint16_t)bytes);
+	egress_record(worker, transport, mbuf);
+}
+
+void egress_flight(struct worker *worker, struct transport *transport)
+{
+	size_t bytes;
+	const uint8_t *flight = dtls_record_flight(transport->data_rx.record, worker->now_ns, &bytes);
+	struct rte_mbuf *mbuf = flight != NULL ? egress_room(worker, 0) : NULL;
+	if (mbuf == NULL)
+		return;
+	memcpy(rte_pktmbuf_append(mbuf, (uint16_t)bytes), flight, bytes);
+	egress_datagram(worker, transport, mbuf);
+}
+
+void egress_goodbye(struct worker *worker, struct transport *transport)
+{
+	if (!ingress_has_record(transport))
+		return;
+	struct rte_mbuf *mbuf = transport->data_rx.sctp.up ? egress_room(worker, DTLS_RECORD_HEAD_BYTES) : NULL;
+	if (mbuf != NULL) {
+		size_t bytes = sctp_rx_abort(&transport->data_rx.sctp, rte_pktmbuf_mtod(mbuf, uint8_t *));
+		rte_pktmbuf_append(mbuf, (uint16_t)bytes);
+		egress_record(worker, transport, mbuf);
+	}
+	mbuf = egress_room(worker, 0);
+	if (mbuf == NULL)
+		return;
+	size_t bytes = dtls_record_seal_close(transport->data_rx.record, worker->srtp_mgr, rte_pktmbuf_mtod(mbuf, uint8_t *));
+	rte_pktmbuf_append(mbuf, (uint16_t)bytes);
+	egress_datagram(worker, transport, mbuf);
+}
+
+static void egress_sctp(struct worker *worker, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
+{
+	struct transport *transport = transport_by_id(packet_of(mbuf)->transport);
+	if (UNLIKELY(transport == NULL))
+		worker_drop(worker, mbuf, DROP_STALE_GENERATION);
+	else
+		egress_record(worker, transport, mbuf);
+}
+
 void egress_inject(struct worker *worker, struct rte_mbuf **mbufs, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
 		if (packet_of(mbufs[i])->kind == PACKET_OUT_FRAME)
 			egress_frame(worker, mbufs[i]);
+		else if (packet_of(mbufs[i])->kind == PACKET_OUT_SCTP)
+			egress_sctp(worker, mbufs[i]);
 		else
 			egress_udp(worker, mbufs[i]);
 	}
@@ -95,14 +191,12 @@ void egress_flush(struct worker *worker)
 void egress_report(struct worker *worker, struct transport *transport)
 {
 	struct source_reception reception;
-	uint64_t remote = atomic_load_explicit(&transport->remote, memory_order_acquire);
-	if (remote == 0 || !source_reception_report(transport->source, transport->id, worker->now_ns, &reception))
+	if (atomic_load_explicit(&transport->remote, memory_order_acquire) == 0 ||
+		!source_reception_report(transport->source, transport->id, worker->now_ns, &reception))
 		return;
-	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(plane.pool);
-	if (UNLIKELY(mbuf == NULL)) {
-		stats_add(&worker->stats.drops[DROP_ALLOC_FAILED], 1);
+	struct rte_mbuf *mbuf = egress_room(worker, 0);
+	if (mbuf == NULL)
 		return;
-	}
 	uint8_t *data = rte_pktmbuf_mtod(mbuf, uint8_t *);
 	uint32_t bytes = (uint32_t)rtcp_build_rr(data, 256, transport->rx.local_ssrc, &reception, 1, "relay");
 	if (srtcp_protect(worker->srtp_mgr, transport->rx.srtp, data, &bytes) != 0) {
@@ -110,13 +204,5 @@ void egress_report(struct worker *worker, struct transport *transport)
 		return;
 	}
 	rte_pktmbuf_append(mbuf, (uint16_t)bytes);
-	*packet_of(mbuf) = (struct packet){
-		.kind = PACKET_OUT_UDP,
-		.port = (uint8_t)transport->port,
-		.local_port = transport->local.port,
-		.remote = endpoint_unpack(remote),
-	};
-	stats_add(&transport->tx_packets, 1);
-	stats_add(&transport->tx_bytes, bytes);
-	egress_udp(worker, mbuf);
+	egress_datagram(worker, transport, mbuf);
 }

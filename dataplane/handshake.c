@@ -2,8 +2,8 @@
 //
 // handshake.c - the thread of everything that is not media: ICE, DTLS handshakes, ARP, ICMP.
 //
-// Runs on: handshake. Owns struct transport.setup. What it decides reaches workers as keys and the selected remote, the
-// assoc thread as an established SSL object, control as events.
+// Runs on: handshake. Owns struct transport.setup. What it decides reaches workers as keys and the selected remote, by way of
+// assoc as the record layer of an established connection, control as events.
 
 #include "dataplane/arp.h"
 #include "dataplane/icmp.h"
@@ -70,7 +70,33 @@ static void fail(struct transport *transport, const char *reason) RUNS_ON(handsh
 	report(transport, TRANSPORT_FAILED, reason);
 }
 
-// The handshake is over: keys to the worker, the SSL object to assoc.
+// What came early or while the connection changed hands goes to the worker, which opens records from now on.
+static enum drop forward(struct transport *transport, struct endpoint remote, const uint8_t *data, size_t bytes)
+{
+	struct rte_mbuf *mbuf = plane_datagram(transport->port, transport->local.port, remote, data, bytes);
+	if (mbuf == NULL)
+		return DROP_NONE; // counted
+	struct packet *packet = packet_of(mbuf);
+	packet->kind = PACKET_UDP;
+	packet->transport = transport->id;
+	packet->generation = transport->generation;
+	packet->arrival_ns = clock_mono_ns();
+	return plane_inbox(transport->worker, mbuf);
+}
+
+static void forward_early(struct transport *transport) RUNS_ON(handshake_role)
+{
+	struct endpoint remote = endpoint_unpack(atomic_load_explicit(&transport->remote, memory_order_relaxed));
+	size_t bytes;
+	const uint8_t *early;
+	for (unsigned i = 0; (early = dtls_early(transport->setup.dtls, i, &bytes)) != NULL; i++) {
+		enum drop drop = forward(transport, remote, early, bytes);
+		if (drop != DROP_NONE)
+			stats_drop(drop, 1);
+	}
+}
+
+// The handshake is over: keys and record layer to the worker, the latter by way of assoc. The SSL object is freed.
 static void established(struct transport *transport) RUNS_ON(handshake_role)
 {
 	struct transport_handshake *setup = &transport->setup;
@@ -87,20 +113,22 @@ static void established(struct transport *transport) RUNS_ON(handshake_role)
 		fail(transport, err.text);
 		return;
 	}
-	struct slow *slow = slow_new(SLOW_ESTABLISHED, transport, 0);
+	struct dtls_record *record = dtls_take_record(setup->dtls, &err);
+	struct slow *slow = record != NULL ? slow_new(SLOW_ESTABLISHED, transport, 0) : NULL;
 	if (slow == NULL) {
 		srtp_destroy(srtp);
-		fail(transport, "out of memory");
+		dtls_record_destroy(record);
+		fail(transport, record == NULL ? err.text : "out of memory");
 		return;
 	}
 	atomic_store_explicit(&transport->next_srtp, srtp, memory_order_release);
-	slow->dtls = setup->dtls;
+	slow->record = record;
 	slow->dtls_client = setup->dtls_client;
-	setup->dtls = NULL;
 	setup->established = true;
 	mailbox_put(&plane.assoc_box, &slow->mail);
-	// Only now: what the worker hands to assoc from here on finds the SSL object there.
-	atomic_store_explicit(&transport->assoc_owns_dtls, true, memory_order_release);
+	forward_early(transport);
+	dtls_destroy(setup->dtls);
+	setup->dtls = NULL;
 	report(transport, TRANSPORT_CONNECTED, "");
 }
 
@@ -118,9 +146,6 @@ static void dtls_step(struct transport *transport) RUNS_ON(handshake_role)
 		fail(transport, reason);
 		break;
 	}
-	case DTLS_CLOSED:
-		fail(transport, "DTLS: closed by the peer during the handshake");
-		break;
 	case DTLS_HANDSHAKING:
 		break;
 	}
@@ -223,21 +248,21 @@ static enum drop datagram(struct rte_mbuf *mbuf) RUNS_ON(handshake_role)
 			atomic_store_explicit(&transport->remote, endpoint_pack(packet->remote), memory_order_release);
 		if (!dtls_begin(transport))
 			return DROP_DTLS_FAILED;
-		drop = dtls_input(setup->dtls, data, bytes, NULL, NULL);
+		drop = dtls_input(setup->dtls, data, bytes);
 	}
 	advance(transport);
 	return drop;
 }
 
-// A record that the worker punted here while the SSL object was changing hands.
-static bool forward_to_assoc(struct rte_mbuf *mbuf) RUNS_ON(handshake_role)
+// A record that the worker punted here before it had the keys: back to it.
+static bool forward_record(struct rte_mbuf *mbuf) RUNS_ON(handshake_role)
 {
 	const struct transport *transport = find(packet_of(mbuf)->transport);
 	if (transport == NULL || !transport->setup.established || *rte_pktmbuf_mtod(mbuf, const uint8_t *) <= 3)
 		return false;
-	if (rte_ring_mp_enqueue(plane.assoc, mbuf) != 0)
-		return false;
-	doorbell_ring(&plane.assoc_bell);
+	enum drop drop = plane_inbox(transport->worker, mbuf);
+	if (drop != DROP_NONE)
+		stats_drop(drop, 1);
 	return true;
 }
 
@@ -253,7 +278,7 @@ static void packet_input(struct rte_mbuf *mbuf) RUNS_ON(handshake_role)
 		icmp_input(mbuf);
 		return;
 	default:
-		if (forward_to_assoc(mbuf))
+		if (forward_record(mbuf))
 			return;
 		drop = datagram(mbuf);
 	}
@@ -270,11 +295,8 @@ static void close_transport(struct slow *slow) RUNS_ON(handshake_role)
 	deadline_clear(&timers, &setup->timer);
 	ice_destroy(setup->ice);
 	setup->ice = NULL;
-	if (setup->dtls != NULL) {
-		dtls_close(setup->dtls);
-		dtls_destroy(setup->dtls);
-		setup->dtls = NULL;
-	}
+	dtls_destroy(setup->dtls);
+	setup->dtls = NULL;
 	mailbox_put(&plane.assoc_box, &slow->mail); // assoc gives up its part next
 	transport_release(transport);
 }

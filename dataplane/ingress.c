@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 //
-// ingress.c - the story of a packet, wire to PCM: eth, ip4, udp, transport, classify, srtp, rtp, source.
+// ingress.c - the story of a packet, wire to PCM: eth, ip4, udp, transport, classify, srtp, rtp, source. Its second branch,
+// DTLS records with SCTP and data packets inside, is ingress_data.c.
 //
 // Runs on: worker. Media stays here; everything else is punted to handshake or assoc through a bounded ring. A packet of a
 // transport that another worker owns is handed over once its transport is known.
@@ -24,6 +25,10 @@ struct ingress_batch {
 	struct rte_mbuf *mbufs[BURST_MAX];
 	struct transport *transports[BURST_MAX];
 	unsigned count;
+	// And what is DTLS, while its transport's state comes nearer.
+	struct rte_mbuf *dtls_mbufs[BURST_MAX];
+	struct transport *dtls_transports[BURST_MAX];
+	unsigned dtls_count;
 };
 
 static void punt(struct worker *worker, struct rte_ring *ring, struct doorbell *bell, struct rte_mbuf *mbuf,
@@ -186,8 +191,7 @@ static void ingress_keep(struct worker *worker, struct transport *transport, str
 	transport->pending[rx->pending_count++] = mbuf;
 }
 
-// Tells control once that audio of this transport has arrived.
-static void ingress_seen(struct transport *transport, bool *seen)
+void ingress_seen(struct transport *transport, bool *seen)
 {
 	if (LIKELY(*seen))
 		return;
@@ -198,12 +202,12 @@ static void ingress_seen(struct transport *transport, bool *seen)
 	doorbell_ring(&plane.control_bell);
 }
 
-// A packet that the source took, would not have, or wants to be offered again (held: as what).
+// A packet that the source took, would not have, or wants to be offered again.
 static void ingress_done(struct worker *worker, struct home *home, const struct transport *transport, struct rte_mbuf *mbuf,
-	enum drop drop, enum packet_kind held) RUNS_ON(worker_role)
+	enum drop drop, bool keep) RUNS_ON(worker_role)
 {
-	if (UNLIKELY(held != PACKET_UDP)) {
-		packet_of(mbuf)->kind = (uint8_t)held;
+	if (UNLIKELY(keep)) {
+		packet_of(mbuf)->kind = PACKET_HELD_RTP;
 		packet_of(mbuf)->transport = transport->id;
 		home_keep(worker, home, mbuf);
 	} else if (UNLIKELY(drop != DROP_NONE)) {
@@ -248,7 +252,7 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 	home_look(worker, home);
 	drop = source_rtp_input(transport->source, &packet, &keep);
 	ingress_seen(transport, &stream->seen);
-	ingress_done(worker, home, transport, mbuf, drop, keep ? PACKET_HELD_RTP : PACKET_UDP);
+	ingress_done(worker, home, transport, mbuf, drop, keep);
 }
 
 static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RUNS_ON(worker_role)
@@ -266,7 +270,23 @@ static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RU
 			__builtin_prefetch(batch->transports[i + 1]->source);
 		ingress_rtp(worker, batch->transports[i], mbuf);
 	}
-	batch->count = 0;
+	for (unsigned i = 0; i < batch->dtls_count; i++)
+		ingress_dtls(worker, batch->dtls_transports[i], batch->dtls_mbufs[i]);
+	batch->count = batch->dtls_count = 0;
+}
+
+static void ingress_collect_dtls(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf,
+	struct ingress_batch *batch) RUNS_ON(worker_role)
+{
+	if (batch->dtls_count == BURST_MAX)
+		ingress_flush(worker, batch);
+	const uint8_t *record = (const uint8_t *)transport->data_rx.record;
+	rte_prefetch0(record);
+	rte_prefetch0(record + CACHE_LINE_BYTES);
+	rte_prefetch0(&transport->data_rx.sctp);
+	rte_prefetch0((const uint8_t *)&transport->data_rx.sctp + CACHE_LINE_BYTES);
+	batch->dtls_mbufs[batch->dtls_count] = mbuf;
+	batch->dtls_transports[batch->dtls_count++] = transport;
 }
 
 // The handshake thread's ring for this datagram.
@@ -308,8 +328,8 @@ static void ingress_transport(struct worker *worker, struct transport *transport
 		punt(worker, ingress_punt_ring(transport, mbuf), &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
 		return;
 	case CLASSIFY_DTLS:
-		if (atomic_load_explicit(&transport->assoc_owns_dtls, memory_order_acquire))
-			punt(worker, plane.assoc, &plane.assoc_bell, mbuf, PACKET_UDP, DROP_ASSOC_FULL);
+		if (LIKELY(ingress_has_record(transport)))
+			ingress_collect_dtls(worker, transport, mbuf, batch);
 		else
 			punt(worker, ingress_punt_ring(transport, mbuf), &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
 		return;
@@ -386,7 +406,7 @@ void ingress_wire(struct worker *worker, unsigned port, struct rte_mbuf **mbufs,
 	struct transport *owners[BURST_MAX];
 	struct ingress_batch batch;
 	unsigned found = 0, owned = 0;
-	batch.count = 0;
+	batch.count = batch.dtls_count = 0;
 	stats_add(&worker->stats.rx_packets, count);
 	for (unsigned i = 0; i < count; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
@@ -400,41 +420,35 @@ void ingress_wire(struct worker *worker, unsigned port, struct rte_mbuf **mbufs,
 	}
 	for (unsigned i = 0; i < owned; i++)
 		ingress_transport(worker, owners[i], datagrams[i], &batch);
-	if (batch.count > 0)
+	if (batch.count + batch.dtls_count > 0)
 		ingress_flush(worker, &batch);
-}
-
-void ingress_audio(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
-{
-	struct source_data packet = {
-		.payload = rte_pktmbuf_mtod(mbuf, uint8_t *),
-		.bytes = rte_pktmbuf_data_len(mbuf),
-		.transport = transport->id,
-		.generation = packet_of(mbuf)->generation,
-		.arrival_ns = packet_of(mbuf)->arrival_ns,
-	};
-	struct home *home = transport->home;
-	bool keep;
-	home_look(worker, home);
-	enum drop drop = source_data_input(transport->source, &packet, &keep);
-	ingress_seen(transport, &transport->rx.audio_seen);
-	ingress_done(worker, home, transport, mbuf, drop, keep ? PACKET_HELD_AUDIO : PACKET_UDP);
 }
 
 void ingress_inbox(struct worker *worker, struct rte_mbuf **mbufs, unsigned count)
 {
 	struct ingress_batch batch;
-	batch.count = 0;
+	batch.count = batch.dtls_count = 0;
 	for (unsigned i = 0; i < count; i++) {
 		struct packet *packet = packet_of(mbufs[i]);
 		struct transport *transport = transport_by_id(packet->transport);
-		if (UNLIKELY(transport == NULL))
+		if (UNLIKELY(transport == NULL)) {
 			worker_drop(worker, mbufs[i], DROP_STALE_GENERATION);
-		else if (packet->kind == PACKET_AUDIO)
-			ingress_audio(worker, transport, mbufs[i]);
-		else
+			continue;
+		}
+		switch (packet->kind) {
+		case PACKET_MESSAGE:
+			ingress_message(worker, transport, mbufs[i]);
+			break;
+		case PACKET_SCTP_UNREAD:
+			ingress_sctp_again(worker, transport, mbufs[i]);
+			break;
+		case PACKET_SCTP_UP:
+			ingress_sctp_up(worker, transport, mbufs[i]);
+			break;
+		default:
 			ingress_transport(worker, transport, mbufs[i], &batch);
+		}
 	}
-	if (batch.count > 0)
+	if (batch.count + batch.dtls_count > 0)
 		ingress_flush(worker, &batch);
 }

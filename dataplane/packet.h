@@ -17,10 +17,15 @@ enum packet_kind {
 	PACKET_UDP,       // in: data starts at the UDP payload, transport is known
 	PACKET_ARP,       // in, punted: a whole frame
 	PACKET_ICMP,      // in, punted: a whole frame
-	PACKET_AUDIO,     // in, from assoc: a user payload of the data way
+	PACKET_SCTP,      // worker -> assoc: a plain SCTP packet whose DATA the worker has taken into account
+	PACKET_SCTP_UNREAD, // worker -> assoc: one it has not; assoc -> worker: the same, for its DATA
+	PACKET_SCTP_UP,   // assoc -> worker: a struct sctp_up
+	PACKET_CLOSED,    // worker -> assoc: the peer closed the DTLS connection; no data
+	PACKET_MESSAGE,   // assoc -> worker: a whole message of a data channel
 	PACKET_HELD_RTP,   // in, decrypted: waits at a source's home
-	PACKET_HELD_AUDIO, // in, a user payload: the same
+	PACKET_HELD_AUDIO, // in, a user payload of the data way: the same
 	PACKET_OUT_UDP,   // out: a UDP payload; local and remote are filled in
+	PACKET_OUT_SCTP,  // assoc -> worker, out: a plain SCTP packet to be sealed
 	PACKET_OUT_FRAME, // out: a whole frame (ARP, ICMP)
 };
 
@@ -32,6 +37,7 @@ struct packet {
 	uint16_t local_port;   // host order
 	uint8_t port;          // index into the configured ports
 	uint8_t kind;          // enum packet_kind
+	uint32_t cum_tsn;      // PACKET_SCTP: of the worker, before this packet's chunks for assoc
 };
 _Static_assert(sizeof(struct packet) <= PACKET_PRIVATE_BYTES, "fits the mbuf's private area");
 

@@ -39,21 +39,41 @@ void plane_inject(unsigned worker, struct rte_mbuf *mbuf)
 	doorbell_ring(&w->bell);
 }
 
-struct rte_mbuf *plane_datagram(unsigned port, uint16_t local_port, struct endpoint remote, const uint8_t *data,
-	size_t bytes)
+enum drop plane_inbox(unsigned worker, struct rte_mbuf *mbuf)
+{
+	struct worker *w = &plane.workers[worker];
+	if (rte_ring_mp_enqueue(w->inbox, mbuf) != 0) {
+		rte_pktmbuf_free(mbuf);
+		return DROP_INBOX_FULL;
+	}
+	doorbell_ring(&w->bell);
+	return DROP_NONE;
+}
+
+struct rte_mbuf *plane_buffer(uint16_t head_bytes, const void *data, size_t bytes)
 {
 	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(plane.pool);
-	uint8_t *room = NULL;
-	if (mbuf != NULL && bytes <= UINT16_MAX)
-		room = (uint8_t *)rte_pktmbuf_append(mbuf, (uint16_t)bytes);
+	void *room = NULL;
+	if (mbuf != NULL && bytes <= UINT16_MAX) {
+		mbuf->data_off = (uint16_t)(mbuf->data_off + head_bytes);
+		room = rte_pktmbuf_append(mbuf, (uint16_t)bytes);
+	}
 	if (room == NULL) {
 		stats_drop(DROP_ALLOC_FAILED, 1);
 		rte_pktmbuf_free(mbuf);
 		return NULL;
 	}
 	memcpy(room, data, bytes);
-	*packet_of(mbuf) = (struct packet){
-		.kind = PACKET_OUT_UDP, .port = (uint8_t)port, .local_port = local_port, .remote = remote};
+	return mbuf;
+}
+
+struct rte_mbuf *plane_datagram(unsigned port, uint16_t local_port, struct endpoint remote, const uint8_t *data,
+	size_t bytes)
+{
+	struct rte_mbuf *mbuf = plane_buffer(0, data, bytes);
+	if (mbuf != NULL)
+		*packet_of(mbuf) = (struct packet){
+			.kind = PACKET_OUT_UDP, .port = (uint8_t)port, .local_port = local_port, .remote = remote};
 	return mbuf;
 }
 

@@ -63,10 +63,12 @@ void plane_release(struct released *released);
 
 struct home; // a source at its worker: home.h
 
+struct transport;
+
 struct worker {
 	unsigned index, lcore;
 	struct doorbell bell;
-	struct rte_ring *inbox;  // frames of our transports that arrived elsewhere, and audio of the data way
+	struct rte_ring *inbox;  // frames of our transports that arrived elsewhere, and what assoc has for us
 	struct rte_ring *inject; // packets to send
 	struct rte_ring *mail;   // from control
 	struct srtp_mgr *srtp_mgr;
@@ -76,6 +78,7 @@ struct worker {
 	struct home *open OWNED_BY(worker_role); // sources with a timer
 	bool reads_mail OWNED_BY(worker_role);
 	struct pcm_bells bells OWNED_BY(worker_role); // consumers to wake
+	struct transport *sack_first OWNED_BY(worker_role), *sack_last OWNED_BY(worker_role); // who is owed a SACK
 	struct stats_worker stats;
 	_Atomic(uint32_t) transports;
 	_Atomic(bool) stopped; // the thread's last word
@@ -87,6 +90,7 @@ enum worker_mail_type {
 	WORKER_MAIL_MAP,
 	WORKER_MAIL_UNMAP,
 	WORKER_MAIL_RELEASE, // give up the worker's part of a closed transport
+	WORKER_MAIL_TARGET, // whose data packets, from now on
 	WORKER_MAIL_MUTED,
 	WORKER_MAIL_LOOK,   // a source hears somebody else from now on
 	WORKER_MAIL_FORGET, // a source goes
@@ -101,6 +105,8 @@ struct worker_mail {
 	uint32_t ssrc;
 	uint8_t pt_opus, pt_red;
 	bool muted;
+	uint32_t voice;
+	char target[256];
 };
 
 // Copies the message; waits only while the worker's ring is full. -ENOBUFS when the pool of messages is empty.
@@ -135,6 +141,11 @@ void plane_log(int level, const char *format, ...) __attribute__((format(printf,
 
 // Hand a packet to a worker for sending; takes the mbuf. From handshake and assoc.
 void plane_inject(unsigned worker, struct rte_mbuf *mbuf);
+// Hand a packet to a worker as input; takes the mbuf. From handshake and assoc. The reason is the caller's to count.
+enum drop plane_inbox(unsigned worker, struct rte_mbuf *mbuf);
+// An mbuf with a copy of data and head_bytes left free before it (beside the headers' room, which stays aligned that way);
+// NULL and a counted drop when the pool is empty. From handshake and assoc.
+struct rte_mbuf *plane_buffer(uint16_t head_bytes, const void *data, size_t bytes);
 // An mbuf with a copy of a UDP payload, ready for plane_inject; NULL and a counted drop when the pool is empty.
 struct rte_mbuf *plane_datagram(unsigned port, uint16_t local_port, struct endpoint remote, const uint8_t *data,
 	size_t bytes);
@@ -153,15 +164,13 @@ void *handshake_main(void *unused);
 void *assoc_main(void *unused);
 
 // ---- slow messages
-struct transport;
 enum slow_type {
 	SLOW_OPEN,       // control -> handshake -> assoc: a transport was published
 	SLOW_REMOTE,     // control -> handshake
 	SLOW_CANDIDATE,  // control -> handshake
 	SLOW_PROBE,      // control -> handshake
 	SLOW_RESTART,    // control -> handshake: ICE credentials of a restart
-	SLOW_TARGET,     // control -> assoc: whose data packets, from now on
-	SLOW_ESTABLISHED, // handshake -> assoc: the SSL object changes hands
+	SLOW_ESTABLISHED, // handshake -> assoc: the record layer, on its way to the worker
 	SLOW_SEND_DATA,  // control -> assoc
 	SLOW_CLOSE,      // control -> handshake -> assoc
 };
@@ -173,8 +182,7 @@ struct slow {
 	struct endpoint candidate;
 	uint32_t priority;
 	struct ice_credentials credentials;
-	uint32_t voice;
-	struct dtls *dtls;
+	struct dtls_record *record;
 	bool dtls_client, reliable;
 	size_t bytes;
 	uint8_t data[]; // SLOW_SEND_DATA

@@ -24,7 +24,7 @@ struct ROLE_ATTRIBUTE(capability("thread role")) thread_role {
 
 extern struct thread_role worker_role;    // pinned packet cores
 extern struct thread_role handshake_role; // ICE, DTLS handshakes, ARP, ICMP
-extern struct thread_role assoc_role;     // usrsctp and established SSL objects
+extern struct thread_role assoc_role;     // SCTP: set-up, control chunks, ordered streams, sends
 extern struct thread_role control_role;   // the one event loop: slots, legs, tables
 extern struct thread_role io_role;        // sockets and disks: WebSocket, gRPC, resolver
 

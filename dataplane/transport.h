@@ -4,17 +4,20 @@
 //
 // Control creates it and puts it into the table; workers find it by local address and port, the handshake and assoc
 // threads by its id in arrays of their own. Closing takes it out of the table, lets the owners give up their parts one
-// after the other, and frees the memory after a grace period. No part points into another transport.
+// after the other, and frees the memory after a grace period. No part points into another transport, but for the links of
+// the worker's list of owed SACKs.
 #pragma once
 
+#include "dataplane/channel.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/deadline.h"
 #include "dataplane/dtls.h"
+#include "dataplane/dtls_record.h"
 #include "dataplane/ice.h"
 #include "dataplane/packet.h"
 #include "dataplane/plane.h"
 #include "dataplane/rcu.h"
-#include "dataplane/sctp.h"
+#include "dataplane/sctp_assoc.h"
 #include "dataplane/srtp.h"
 #include "dataplane/stats.h"
 
@@ -36,6 +39,17 @@ struct transport_rx {
 	bool audio_seen; // control has heard of the first frame of the data way
 };
 
+// The data way: records, SCTP and the target of its packets.
+struct transport_data {
+	struct dtls_record *record;
+	struct transport *sack_next, *sack_previous; // in the worker's list, by the time the SACK is due
+	bool sack_listed;
+	uint16_t target_bytes;
+	uint32_t voice;   // stamped onto data packets: the generation in which the target was chosen
+	char target[256]; // data packets of this participant only; "": of nobody
+	struct sctp_rx sctp CACHE_ALIGNED;
+};
+
 struct transport_handshake {
 	struct ice *ice;
 	struct dtls *dtls; // until it is established
@@ -47,11 +61,12 @@ struct transport_handshake {
 };
 
 struct transport_assoc {
-	struct dtls *dtls;
-	struct sctp *sctp;
-	char data_identity[256]; // data packets of this participant only; "": of nobody
-	uint32_t voice;          // stamped onto them
-	uint64_t arrival_ns;     // of the datagram in hand
+	struct sctp_assoc *sctp;
+	struct channels channels;
+	struct sctp_up up;   // what the worker was told last,
+	bool up_untold;      // or could not be told yet
+	uint64_t arrival_ns; // of the packet in hand
+	struct deadline timer;
 	bool closed;
 };
 
@@ -74,9 +89,12 @@ struct transport {
 
 	_Atomic(struct srtp *) next_srtp; // handshake puts it, the worker takes it over whole
 	_Atomic(uint64_t) remote;         // selected remote: ip << 16 | port; handshake writes
-	_Atomic(bool) assoc_owns_dtls;    // DTLS records go to assoc
+	_Atomic(struct dtls_record *) next_record; // assoc puts it; from then on DTLS is the worker's
+	_Atomic(uint32_t) channels;       // assoc writes: streams of _lossy << 16 | _reliable
+	_Atomic(uint32_t) rwnd_bytes;     // assoc writes: what SACKs offer
 	stats_counter tx_packets, tx_bytes; // worker writes
 	struct rte_mbuf *pending[TRANSPORT_PENDING_MAX] OWNED_BY(worker_role); // decrypted; rx.pending_count of them
+	struct transport_data data_rx OWNED_BY(worker_role) CACHE_ALIGNED;
 
 	uint32_t connect_limit_ms;
 

@@ -127,7 +127,9 @@ int worker_main(void *arg)
 		worker->now_ns = clock_mono_ns();
 		unsigned work = worker_ports(worker);
 		work += worker_rings(worker);
-		uint64_t deadline = worker_timers(worker);
+		uint64_t deadline = worker_timers(worker), sack = ingress_sacks(worker);
+		if (sack != 0 && (deadline == 0 || sack < deadline))
+			deadline = sack;
 		egress_flush(worker);
 		if (worker->bells.count > 0 && worker->now_ns - worker->bells.rung_ns >= BELLS_NS)
 			pcm_bells_ring(&worker->bells, worker->now_ns);

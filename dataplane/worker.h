@@ -18,15 +18,37 @@ static inline void worker_drop(struct worker *worker, struct rte_mbuf *mbuf, enu
 // ---- ingress.c
 void ingress_wire(struct worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned count) RUNS_ON(worker_role);
 void ingress_inbox(struct worker *worker, struct rte_mbuf **mbufs, unsigned count) RUNS_ON(worker_role);
+// Tells control once that audio of this transport has arrived; seen is where that is remembered.
+void ingress_seen(struct transport *transport, bool *seen) RUNS_ON(worker_role);
 // One decrypted RTP packet to the transport's source. Keeps the mbuf of an SSRC nobody has named yet, frees it otherwise.
 void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
 
-// The same for one user payload of the data way.
+// ---- ingress_data.c
+// Whether this worker opens the transport's DTLS records by now.
+bool ingress_has_record(struct transport *transport) RUNS_ON(worker_role);
+// A datagram of DTLS records; takes the mbuf.
+void ingress_dtls(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
+// From assoc: an SCTP packet to take into account, a new state of the association, a whole message; each takes the mbuf.
+void ingress_sctp_again(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
+void ingress_sctp_up(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
+void ingress_message(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
+// A user payload that was kept and may be heard now; takes the mbuf.
 void ingress_audio(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
+// Sends the SACKs that are due; returns when the next one is, 0: none is owed.
+uint64_t ingress_sacks(struct worker *worker) RUNS_ON(worker_role);
+void ingress_sack_forget(struct worker *worker, struct transport *transport) RUNS_ON(worker_role);
 
 // ---- egress.c
 void egress_inject(struct worker *worker, struct rte_mbuf **mbufs, unsigned count) RUNS_ON(worker_role);
 void egress_flush(struct worker *worker) RUNS_ON(worker_role);
+// An mbuf with a UDP payload to the transport's peer. The transport has a remote address, or the mbuf is dropped.
+void egress_datagram(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
+// Plain bytes become one DTLS record, sent. They lie DTLS_RECORD_HEAD_BYTES behind where an mbuf's data begins.
+void egress_record(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role);
+// What we owe of SACK now; the last flight of the handshake again; ABORT and close_notify.
+void egress_sack(struct worker *worker, struct transport *transport) RUNS_ON(worker_role);
+void egress_flight(struct worker *worker, struct transport *transport) RUNS_ON(worker_role);
+void egress_goodbye(struct worker *worker, struct transport *transport) RUNS_ON(worker_role);
 // A receiver report for the source's stream, protected and sent.
 void egress_report(struct worker *worker, struct transport *transport) RUNS_ON(worker_role);
 

@@ -44,11 +44,21 @@ static void mail_unmap(struct transport *transport, uint32_t ssrc) RUNS_ON(worke
 			transport->rx.streams[i] = (struct transport_stream){0};
 }
 
+static void mail_target(struct transport *transport, const struct worker_mail *mail) RUNS_ON(worker_role)
+{
+	struct transport_data *rx = &transport->data_rx;
+	memcpy(rx->target, mail->target, sizeof(rx->target));
+	rx->target_bytes = (uint16_t)strlen(rx->target);
+	rx->voice = mail->voice;
+}
+
 static void mail_release(struct worker *worker, struct transport *transport) RUNS_ON(worker_role)
 {
 	for (unsigned i = 0; i < transport->rx.pending_count; i++)
 		worker_drop(worker, transport->pending[i], DROP_STALE_GENERATION);
 	transport->rx.pending_count = 0;
+	ingress_sack_forget(worker, transport);
+	egress_goodbye(worker, transport);
 	// The crypto contexts stay in place: control frees them with the transport, after the grace period.
 	transport_release(transport);
 }
@@ -67,6 +77,10 @@ void worker_mail_read(struct worker *worker)
 		case WORKER_MAIL_UNMAP:
 			if (transport != NULL)
 				mail_unmap(transport, mail->ssrc);
+			break;
+		case WORKER_MAIL_TARGET:
+			if (transport != NULL)
+				mail_target(transport, mail);
 			break;
 		case WORKER_MAIL_RELEASE:
 			mail_release(worker, mail->released);

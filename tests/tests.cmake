@@ -1,6 +1,7 @@
 # Every suite that `ctest` runs. Unit tests: tests/unit/NAME_test.c, one program each.
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 pkg_check_modules(SRTP2 REQUIRED IMPORTED_TARGET libsrtp2)
+pkg_check_modules(USRSCTP REQUIRED IMPORTED_TARGET usrsctp) # the reference peer of our own SCTP
 
 # libsrtp2 has function names of ours: it is loaded at run time by a file of its own.
 add_library(test_support STATIC tests/support/srtp_oracle.c)
@@ -14,6 +15,9 @@ foreach(source IN LISTS UNIT_SOURCES)
     target_link_libraries(${name} PRIVATE controlplane)
   endif()
   target_link_libraries(${name} PRIVATE test_support dataplane PkgConfig::CMOCKA)
+  if(name MATCHES "usrsctp")
+    target_link_libraries(${name} PRIVATE PkgConfig::USRSCTP)
+  endif()
   add_test(NAME unit.${name} COMMAND ${name})
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endforeach()

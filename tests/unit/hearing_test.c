@@ -35,12 +35,17 @@ static bool put(uint64_t transport, uint64_t number)
 	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(plane.pool);
 	if (mbuf == NULL)
 		return false;
-	uint8_t *data = (uint8_t *)rte_pktmbuf_append(mbuf, 1 + 2 * SAMPLES);
+	// A DataPacket of the phone: user (2) with payload (2), participant_identity (4).
+	enum { PAYLOAD = 1 + 2 * SAMPLES };
+	uint8_t *data = (uint8_t *)rte_pktmbuf_append(mbuf, 4 + PAYLOAD + 3);
+	memcpy(data, (uint8_t[]){2 << 3 | 2, 2 + PAYLOAD, 2 << 3 | 2, PAYLOAD}, 4);
+	memcpy(data + 4 + PAYLOAD, (uint8_t[]){4 << 3 | 2, 1, 'p'}, 3);
+	data += 4;
 	data[0] = (uint8_t)(number + 1);
 	for (int i = 0; i < SAMPLES; i++)
 		memcpy(data + 1 + 2 * i, &(int16_t){(int16_t)(number * SAMPLES + (uint64_t)i)}, 2);
 	*packet_of(mbuf) = (struct packet){
-		.arrival_ns = clock_mono_ns(), .transport = transport, .generation = UINT32_MAX, .kind = PACKET_AUDIO};
+		.arrival_ns = clock_mono_ns(), .transport = transport, .kind = PACKET_MESSAGE};
 	struct worker *worker = &plane.workers[0];
 	if (rte_ring_mp_enqueue(worker->inbox, mbuf) != 0) {
 		rte_pktmbuf_free(mbuf);
@@ -96,7 +101,7 @@ static void events_take(void)
 static transport_id open_one(uint32_t generation)
 {
 	ENTERS(control_role);
-	struct transport_config config = {.generation = generation, .source = source, .data = true};
+	struct transport_config config = {.generation = generation, .source = source, .data = true, .data_identity = "p"};
 	struct transport_local local;
 	struct err err = {""};
 	transport_id id = 0;

@@ -470,6 +470,7 @@ static void resume_with_another_target_fences(void **state)
 static void refused_resume_becomes_a_full_join(void **state)
 {
 	(void)state;
+	ENTERS(control_role);
 	struct slot *slot = in_phase(SLOT_RESUMING);
 	struct leg *old = slot->leg;
 	tell(old, LEG_EVENT_REFUSED, "");
@@ -611,6 +612,7 @@ static void silent_phone_does_not_hold_up_the_answer(void **state)
 static void twenty_share_and_the_last_to_go_counts(void **state)
 {
 	(void)state;
+	ENTERS(control_role);
 	struct slot *slot = in_phase(SLOT_JOINING);
 	for (unsigned i = 1; i < CALLERS; i++)
 		call(i, "room", "a", "phone");
@@ -682,6 +684,7 @@ static void grace_comes_back_after_a_failed_join(void **state)
 static void cancelled_resume_past_the_point_of_no_return(void **state)
 {
 	(void)state;
+	ENTERS(control_role);
 	struct slot *slot = in_phase(SLOT_RESUMING);
 	slot->leg->accepted = true;
 	slot_join_cancel(&callers[1].join);
