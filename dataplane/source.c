@@ -10,9 +10,11 @@
 
 struct source *source_create(struct pcm *pcm, const struct source_config *config)
 {
-	struct source *source = calloc(1, sizeof(*source) + opus_dec_bytes());
+	size_t bytes = (sizeof(struct source) + opus_dec_bytes() + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
+	struct source *source = aligned_alloc(CACHE_LINE_BYTES, bytes);
 	if (source == NULL)
 		return NULL;
+	memset(source, 0, bytes);
 	source->config = *config;
 	if (source->config.max_wait_ms == 0)
 		source->config.max_wait_ms = 60;
@@ -76,8 +78,9 @@ static bool track_is_input(const struct source *source, uint64_t now_ns)
 // Between two ways lies a fence: nobody's words run into another's.
 static void input_is(struct source *source, bool track) RUNS_ON(worker_role)
 {
-	if (source->input_known && source->track_was_input != track)
-		source->fence = true;
+	if (LIKELY(source->input_known && source->track_was_input == track))
+		return;
+	source->fence |= source->input_known;
 	source->input_known = true;
 	source->track_was_input = track;
 	atomic_store_explicit(&source->counters.input_is_track, track, memory_order_relaxed);

@@ -6,6 +6,8 @@
 // Runs on: worker.
 #pragma once
 
+#include <stddef.h>
+
 #include "dataplane/align.h"
 #include "dataplane/copies.h"
 #include "dataplane/jitter.h"
@@ -23,10 +25,10 @@
 #define SOURCE_COMMON_ENOUGH 2
 
 struct source_counters {
-	stats_counter packets, bytes, lost, repaired_red, repaired_fec, concealed, late, duplicate, reordered, dtx_frames;
-	stats_counter ssrc_changes, mutes, data_packets, data_bytes, data_lost, data_duplicate, data_late, data_resets;
-	stats_counter data_reordered, data_odd_bytes, frames, decode_errors, jitter_us, last_packet_ns, input_is_track;
-	stats_counter copies;
+	stats_counter packets, bytes, frames, jitter_us, last_packet_ns, lost, data_packets, data_bytes; // what every packet changes
+	stats_counter repaired_red, repaired_fec, concealed, late, duplicate, reordered, dtx_frames, ssrc_changes, mutes;
+	stats_counter data_lost, data_duplicate, data_late, data_resets, data_reordered, data_odd_bytes, decode_errors;
+	stats_counter input_is_track, copies;
 	// Since the main leg last changed.
 	stats_counter swap_generation, swap_frames_before, swap_lost, swap_copies, swap_doubled, swap_gap_us, swap_overlap_us;
 };
@@ -40,7 +42,7 @@ struct source_feed {
 	uint32_t timestamp_offset;
 	uint64_t last_ns;
 	struct reception reception; // in the transport's own numbers
-};
+} CACHE_ALIGNED;
 
 // The track in the source's numbers: those of the first feed it ever had.
 struct source_track {
@@ -53,33 +55,34 @@ struct source_track {
 	struct jitter jitter;
 };
 
+// What every packet looks at comes first, in few lines; what only a swap needs comes last.
 struct source {
-	struct source_config config;
-	struct pcm *pcm;
 	void *owner;
-	uint32_t generation;
-	bool muted, fence, track_was_input, input_known;
-
-	// Who is heard.
+	struct source_feed *main, *other; // who is heard
 	enum hearing_mode mode;
-	struct source_feed feeds[2], *main, *other;
-	struct align align;     // second copy onto first, while there are two
-	struct copies copies;   // the same for the data way
-	uint64_t align_due_ns;  // a copy that waits for its place waits no longer, 0: none waits
-	bool takes_held;        // what was kept can be offered again
-	bool heard;             // something of the main leg came since it became that
-	unsigned common;        // packets both legs have brought since both are heard
+	uint32_t generation;
+	uint64_t align_due_ns;               // a copy that waits for its place waits no longer, 0: none waits
 	uint64_t watch_until_ns, written_ns; // accounts of the last swap are kept until then; last frame written
-	struct align_ring delivered;         // by content, while watched
+	bool muted, fence, track_was_input, input_known;
+	bool takes_held; // what was kept can be offered again
+	bool heard;      // something of the main leg came since it became that
+	uint16_t common; // packets both legs have brought since both are heard
 
-	struct source_track track;
-	struct seqbyte order;
+	struct source_feed feeds[2] CACHE_ALIGNED;
+	struct source_counters counters CACHE_ALIGNED;
+	struct pcm *pcm;
+	struct source_config config;
 	struct recut recut;
 	struct opus_dec decoder;
-	struct source_counters counters;
+	struct source_track track;
+	struct seqbyte order;
 	int16_t samples[OPUS_DEC_SAMPLES_MAX];
+	struct align align;          // second copy onto first, while there are two
+	struct copies copies;        // the same for the data way
+	struct align_ring delivered; // by content, while watched
 	_Alignas(16) uint8_t decoder_memory[];
 };
+_Static_assert(offsetof(struct source, feeds) == CACHE_LINE_BYTES, "who is heard, and how, is one line");
 
 // Samples (NULL: silence) into the ring, with the bookkeeping every way shares.
 void source_emit(struct source *source, const int16_t *samples, unsigned count, uint16_t flags, int64_t capture_us,

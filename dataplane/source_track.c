@@ -218,8 +218,9 @@ static bool is_copy(const struct source *source, const struct source_feed *feed,
 enum drop source_track_input(struct source *source, struct source_feed *feed, const struct source_rtp *packet, bool *ret_keep)
 {
 	struct source_counters *counters = &source->counters;
-	struct red_block blocks[RED_BLOCKS_MAX] = {{.payload = packet->payload, .bytes = packet->payload_bytes}};
+	struct red_block blocks[RED_BLOCKS_MAX]; // only as many as there are are filled in
 	unsigned count = 1;
+	blocks[0] = (struct red_block){.payload = packet->payload, .bytes = packet->payload_bytes};
 	if (packet->payload_bytes == 0) // padding of the server
 		return DROP_NONE;
 	enum drop drop = packet->red ? red_parse(packet->payload, packet->payload_bytes, blocks, &count) : DROP_NONE;
