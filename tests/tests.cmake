@@ -18,6 +18,8 @@ foreach(source IN LISTS UNIT_SOURCES)
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endforeach()
 
+include(${CMAKE_SOURCE_DIR}/tests/soniox/standin.cmake)
+
 # Fuzz targets: with RELAY_FUZZ real libFuzzer programs, otherwise a replay of the corpus and of every old crash.
 file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)
 foreach(source IN LISTS FUZZ_SOURCES)
