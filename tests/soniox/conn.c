@@ -6,6 +6,7 @@
 #include "tests/soniox/conn.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "tests/soniox/server.h"
 #include "tests/soniox/tick.h"
@@ -15,6 +16,7 @@
 #define BODY_MAX 65536
 #define HEAD_LIMIT_MS 10000  // real time for an HTTP request
 #define WRITE_LIMIT_MS 30000 // real time without progress
+#define QUICK_BYTES (1 << 20) // socket buffer after slow reading
 #define LINGER_MS 2000       // real time for the peer to read what came before the end
 
 // ---- out
@@ -167,15 +169,24 @@ static void on_frame(struct conn *conn, const struct frame *frame)
 	}
 }
 
-static void on_bytes(struct conn *conn, const uint8_t *data, size_t bytes)
+// What was sent may itself be the moment of a fault.
+static void act_and_flush(struct conn *conn)
+{
+	conn_act(conn);
+	flush(conn);
+	conn_act(conn);
+	flush(conn);
+}
+
+// Takes the whole messages among the bytes read; a stall leaves them where they are.
+static void take_frames(struct conn *conn)
 {
 	struct frame frame;
 	int status = 0;
-	frames_put(&conn->frames, data, bytes);
-	while (conn->ended == NULL && (status = frames_next(&conn->frames, &frame)) > 0) {
+	while (conn->ended == NULL && tick_ms() >= conn->stalled_until &&
+		(status = frames_next(&conn->frames, &frame)) > 0) {
 		on_frame(conn, &frame);
-		conn_act(conn);
-		flush(conn);
+		act_and_flush(conn);
 	}
 	if (status < 0 && conn->ended == NULL) {
 		close_with(conn, (uint32_t)-status);
@@ -199,6 +210,10 @@ static void read_some(struct conn *conn)
 	size_t most = allowance(conn, now, sizeof(data));
 	if (most == 0)
 		return;
+	if (conn->slow_until != 0 && now >= conn->slow_until) {
+		setsockopt(conn->link.fd, SOL_SOCKET, SO_RCVBUF, &(int){QUICK_BYTES}, sizeof(int));
+		conn->slow_until = 0;
+	}
 	ssize_t got = link_read(&conn->link, data, most);
 	if (got == -EAGAIN)
 		return;
@@ -208,7 +223,8 @@ static void read_some(struct conn *conn)
 	}
 	if (now < conn->slow_until)
 		conn->slow_bytes += (uint64_t)got;
-	on_bytes(conn, data, (size_t)got);
+	frames_put(&conn->frames, data, (size_t)got);
+	take_frames(conn);
 }
 
 // ---- the loop
@@ -245,8 +261,9 @@ static void turn(struct conn *conn)
 		return;
 	if (!conn->deaf)
 		session_tick(conn->session);
-	flush(conn);
-	if (conn->ended == NULL)
+	act_and_flush(conn);
+	take_frames(conn);
+	if (conn->ended == NULL && tick_ms() >= conn->stalled_until)
 		read_some(conn);
 }
 
@@ -333,7 +350,8 @@ static void talk(struct conn *conn, struct http_head *head, const char *rest, si
 		conn->session = session_create(header ? head->authorization + 7 : NULL, key, conn->entry, &to);
 	if (conn->ended == NULL) {
 		conn_act(conn);
-		on_bytes(conn, (const uint8_t *)rest, rest_bytes);
+		frames_put(&conn->frames, (const uint8_t *)rest, rest_bytes);
+		take_frames(conn);
 	}
 	while (conn->ended == NULL && !server_stopping())
 		turn(conn);

@@ -31,6 +31,8 @@ void frames_put(struct frames *frames, const uint8_t *data, size_t bytes)
 		memmove(frames->in, frames->in + frames->in_used, frames->in_bytes);
 		frames->in_used = 0;
 	}
+	if (bytes == 0)
+		return;
 	grow(&frames->in, &frames->in_room, frames->in_bytes + bytes);
 	memcpy(frames->in + frames->in_bytes, data, bytes);
 	frames->in_bytes += bytes;

@@ -136,7 +136,7 @@ static bool entry_reached(const struct entry *e, const struct journal_wait *w)
 {
 	return (w->closed == 0 || e->ended != NULL) && (w->started == 0 || e->started_ms != 0) && e->audio_ms >= w->audio_ms &&
 		e->sent.finals >= w->finals && e->sent.messages >= w->messages && json_array_size(e->faults) >= w->faults &&
-		e->sent.fins >= w->fins && e->received.keepalives >= w->keepalives;
+		e->sent.fins >= w->fins && e->received.keepalives >= w->keepalives && e->received.bytes >= w->bytes;
 }
 
 static bool reached(const struct journal_wait *w)
@@ -153,6 +153,7 @@ static bool reached(const struct journal_wait *w)
 		sum.sent.messages += entry->sent.messages;
 		sum.sent.fins += entry->sent.fins;
 		sum.received.keepalives += entry->received.keepalives;
+		sum.received.bytes += entry->received.bytes;
 	}
 	struct journal_wait rest = *w;
 	rest.faults = 0;

@@ -58,7 +58,7 @@ json_t *journal_json(uint64_t id, uint64_t now_ms);
 
 // What to wait for: numbers to be reached; 0 means do not care. With `id` the counters of that connection.
 struct journal_wait {
-	uint64_t id, opened, closed, started, audio_ms, finals, messages, faults, fins, keepalives;
+	uint64_t id, opened, closed, started, audio_ms, finals, messages, faults, fins, keepalives, bytes;
 };
 
 // Waits at most `limit_ms` of real time; returns whether it came.

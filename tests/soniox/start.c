@@ -175,7 +175,7 @@ static enum failure check_translation(json_t *message, struct start *ret)
 	return a != NULL && b != NULL && a != b ? FAILURE_NONE : FAILURE_TARGET;
 }
 
-static enum failure check_options(json_t *message, struct start *ret)
+static enum failure check_options(json_t *message, const char *model, struct start *ret)
 {
 	if (!get_bool(message, "enable_speaker_diarization", &ret->diarization) ||
 		!get_bool(message, "enable_language_identification", &ret->languages) ||
@@ -183,6 +183,12 @@ static enum failure check_options(json_t *message, struct start *ret)
 		!in_range(message, "max_endpoint_delay_ms", true, 500, 3000) ||
 		!in_range(message, "endpoint_sensitivity", false, -1, 1) ||
 		!in_range(message, "endpoint_latency_adjustment_level", true, 0, 3))
+		return FAILURE_START_MALFORMED;
+	// Each came with a model ("stt-rt-v4", "-v5"); older ones refuse it. The alias is the newest.
+	char version = strcmp(model, "stt-rt-preview") == 0 ? '5' : model[8];
+	if ((version < '4' && get(message, "max_endpoint_delay_ms") != NULL) ||
+		(version < '5' && (get(message, "endpoint_sensitivity") != NULL ||
+					get(message, "endpoint_latency_adjustment_level") != NULL)))
 		return FAILURE_START_MALFORMED;
 	json_t *reference = get(message, "client_reference_id"), *key = get(message, "api_key");
 	if ((reference != NULL && !json_is_string(reference)) || (key != NULL && !json_is_string(key)))
@@ -242,7 +248,7 @@ enum failure start_check(const char *text, size_t bytes, struct start *ret, char
 	if (failure == FAILURE_NONE)
 		failure = check_translation(message, ret);
 	if (failure == FAILURE_NONE)
-		failure = check_options(message, ret);
+		failure = check_options(message, json_string_value(model), ret);
 	json_decref(message);
 	return failure;
 }

@@ -112,6 +112,7 @@ static json_t *get_wait(const struct http_head *head, json_t *body, struct err *
 		.faults = query(head, "faults", 0),
 		.fins = query(head, "fins", 0),
 		.keepalives = query(head, "keepalives", 0),
+		.bytes = query(head, "bytes", 0),
 	};
 	uint64_t limit_ms = query(head, "limit_ms", WAIT_LIMIT_MS);
 	if (!journal_wait(&wait, (uint32_t)MIN_OF(limit_ms, 600000ull))) {
