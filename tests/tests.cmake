@@ -1,4 +1,5 @@
 # Every suite that `ctest` runs. Unit tests: tests/unit/NAME_test.c, one program each.
+option(RELAY_SUITES "the dev build runs the suites of the other builds too" OFF)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 pkg_check_modules(SRTP2 REQUIRED IMPORTED_TARGET libsrtp2)
 
@@ -17,8 +18,6 @@ foreach(source IN LISTS UNIT_SOURCES)
   add_test(NAME unit.${name} COMMAND ${name})
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endforeach()
-
-include(${CMAKE_SOURCE_DIR}/tests/soniox/standin.cmake)
 
 # Fuzz targets: with RELAY_FUZZ real libFuzzer programs, otherwise a replay of the corpus and of every old crash.
 file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)
@@ -40,6 +39,8 @@ foreach(source IN LISTS FUZZ_SOURCES)
   target_link_libraries(${name} PRIVATE dataplane)
 endforeach()
 
+include(${CMAKE_SOURCE_DIR}/tests/soniox/standin.cmake)
+
 # Lints: what a reader may rely on without looking.
 foreach(lint IN ITEMS check-roles check-door check-size)
   add_test(NAME lint.${lint} COMMAND ${CMAKE_SOURCE_DIR}/tests/lint/${lint})
@@ -53,7 +54,6 @@ if(CLANG)
 endif()
 
 # End to end: a real LiveKit server, its real SDK as the phone, the stock gRPC client as the cloud. One at a time: two cores.
-option(RELAY_SUITES "the dev build runs the suites of the other builds too" OFF)
 if(RELAY_SUITES)
   file(GLOB E2E_TESTS CONFIGURE_DEPENDS tests/e2e/*.test.mjs)
   foreach(test IN LISTS E2E_TESTS)

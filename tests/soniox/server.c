@@ -125,7 +125,8 @@ static void follow_wish(void)
 		close(server.fd);
 		server.fd = -1;
 	} else if (server.wanted && server.fd < 0) {
-		server.fd = listen_on(server.port, &server.port, NULL);
+		uint16_t same;
+		server.fd = listen_on(server.port, &same, NULL);
 	}
 	pthread_cond_broadcast(&server.changed);
 	pthread_mutex_unlock(&server.lock);

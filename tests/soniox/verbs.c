@@ -255,5 +255,6 @@ struct verbs_answer verbs_answer(const struct http_head *head, const char *body,
 			return answer(200, reply);
 		return answer(400, json_pack("{s:s}", "error", err.text));
 	}
-	return answer(404, json_pack("{s:s}", "error", "GET /control lists what there is"));
+	return answer(404, json_pack("{s:i,s:s,s:s,s:[]}", "status_code", 404, "error_type", "not_found", "message",
+		"There is no such thing; GET /control lists what there is", "validation_errors"));
 }
