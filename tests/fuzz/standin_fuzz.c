@@ -84,7 +84,7 @@ static void feed_session(const uint8_t *data, size_t bytes)
 	}
 	session_destroy(session);
 	journal_close(entry, "stopped", tick_ms());
-	json_decref(journal_json(0, 0));
+	json_decref(journal_json(0, true, 0));
 	journal_forget(true);
 }
 

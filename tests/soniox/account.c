@@ -17,7 +17,9 @@ void account_init(struct account *account, unit_fn *unit, void *arg)
 void account_free(struct account *account)
 {
 	free(account->ranges);
+	free(account->units);
 	account->ranges = NULL;
+	account->units = NULL;
 }
 
 uint32_t account_hash(const void *data, size_t bytes)
@@ -28,6 +30,18 @@ uint32_t account_hash(const void *data, size_t bytes)
 	return hash;
 }
 
+// Room for one element more.
+static void *grow(void *list, uint32_t count, uint32_t *room, size_t bytes)
+{
+	if (count < *room)
+		return list;
+	*room = *room == 0 ? 64 : *room * 2;
+	void *more = realloc(list, *room * bytes);
+	if (more == NULL)
+		abort();
+	return more;
+}
+
 static void add_number(struct account *account, uint32_t number)
 {
 	uint32_t n = account->range_count;
@@ -35,14 +49,7 @@ static void add_number(struct account *account, uint32_t number)
 		account->ranges[n - 1][1] = number;
 		return;
 	}
-	if (n == account->range_room) {
-		uint32_t room = n == 0 ? 16 : n * 2;
-		void *more = realloc(account->ranges, room * sizeof(*account->ranges));
-		if (more == NULL)
-			abort();
-		account->ranges = more;
-		account->range_room = room;
-	}
+	account->ranges = grow(account->ranges, n, &account->range_room, sizeof(*account->ranges));
 	account->ranges[n][0] = account->ranges[n][1] = number;
 	account->range_count++;
 }
@@ -54,6 +61,8 @@ static void give(struct account *account, struct unit unit)
 		add_number(account, unit.value);
 	else
 		account->other_samples += unit.samples;
+	account->units = grow(account->units, account->unit_count, &account->unit_room, sizeof(unit));
+	account->units[account->unit_count++] = unit;
 	if (account->unit != NULL)
 		account->unit(account->arg, &unit);
 }
@@ -126,5 +135,18 @@ json_t *account_ranges(const struct account *account)
 	for (uint32_t i = 0; i < account->range_count; i++)
 		json_array_append_new(list, json_pack("[I,I]", (json_int_t)account->ranges[i][0],
 			(json_int_t)account->ranges[i][1]));
+	return list;
+}
+
+json_t *account_units(const struct account *account)
+{
+	json_t *list = json_array();
+	for (uint32_t i = 0; i < account->unit_count; i++) {
+		const struct unit *unit = &account->units[i];
+		char text[16] = "q";
+		if (unit->kind != UNIT_QUIET)
+			snprintf(text, sizeof(text), unit->kind == UNIT_NUMBERED ? "n%u" : "h%08x", unit->value);
+		json_array_append_new(list, json_string(text));
+	}
 	return list;
 }

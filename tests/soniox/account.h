@@ -34,6 +34,8 @@ struct account {
 	uint32_t damaged;       // cells with the head of a numbered one and another content
 	uint32_t (*ranges)[2];  // numbers in order of arrival, runs joined
 	uint32_t range_count, range_room;
+	struct unit *units; // every one, in order of arrival
+	uint32_t unit_count, unit_room;
 	unit_fn *unit;
 	void *arg;
 };
@@ -52,5 +54,8 @@ void account_flush(struct account *account);
 
 // [[first, last], ...]
 json_t *account_ranges(const struct account *account);
+
+// ["n12", "h1a2b3c4d", "q", ...]: numbered, other (its hash), quiet.
+json_t *account_units(const struct account *account);
 
 uint32_t account_hash(const void *data, size_t bytes);

@@ -119,13 +119,18 @@ static json_t *entry_json(const struct entry *e)
 		json_deep_copy(e->faults), "last_input_ms", count(e->last_input_ms));
 }
 
-json_t *journal_json(uint64_t id, uint64_t now_ms)
+json_t *journal_json(uint64_t id, bool units, uint64_t now_ms)
 {
 	json_t *list = json_array();
 	journal_lock();
-	for (struct entry *entry = first; entry != NULL; entry = entry->next)
-		if (id == 0 || entry->id == id)
-			json_array_append_new(list, entry_json(entry));
+	for (struct entry *entry = first; entry != NULL; entry = entry->next) {
+		if (id != 0 && entry->id != id)
+			continue;
+		json_t *object = entry_json(entry);
+		if (units)
+			json_object_set_new(object, "units", account_units(&entry->account));
+		json_array_append_new(list, object);
+	}
 	json_t *object = json_pack("{s:o,s:o,s:o,s:o}", "connections", list, "opened", count(opened), "closed", count(closed),
 		"now_ms", count(now_ms));
 	journal_unlock();

@@ -53,8 +53,8 @@ void journal_close(struct entry *entry, const char *ended, uint64_t now_ms);
 // Drops the entries of closed connections; ids go on. `all` at the end of the process.
 void journal_forget(bool all);
 
-// {"connections": [...], "opened": N, "closed": N, "now_ms": N}; `id` 0: all.
-json_t *journal_json(uint64_t id, uint64_t now_ms);
+// {"connections": [...], "opened": N, "closed": N, "now_ms": N}; `id` 0: all. With `units` every unit of audio is listed.
+json_t *journal_json(uint64_t id, bool units, uint64_t now_ms);
 
 // What to wait for: numbers to be reached; 0 means do not care. With `id` the counters of that connection.
 struct journal_wait {

@@ -204,8 +204,9 @@ test('cells off the grid are found, damaged ones are not believed', async () => 
   const bare = await Bare.open(standin);
   bare.audio(Buffer.concat([Buffer.alloc(14, 1), numberedCells(3, 5), damaged, numberedCells(8, 9)]));
   await finished(bare);
-  const { received } = await standin.log();
+  const { received, units } = (await standin.control('GET', 'log?units=1')).connections.at(-1);
   assert.deepEqual(received.numbers, [[3, 5], [8, 9]]);
+  assert.match(units.join(' '), /^h[0-9a-f]{8} n3 n4 n5 h[0-9a-f]{8} n8 n9$/);
   assert.equal(received.damaged_cells, 1);
   assert.equal(received.other_samples, 7 + 320);
 });

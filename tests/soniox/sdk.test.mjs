@@ -105,6 +105,8 @@ test('Ogg/Opus from opusenc: as ogg and as auto, in pieces of any size', async (
     await stt.finish();
     heard.push(textOf(finalTokens(seen)));
     const log = await standin.log();
+    const { units } = (await standin.control('GET', `log?connection=${log.id}&units=1`)).connections[0];
+    assert.ok(units.length >= 149 && units.every((unit) => /^[hq]/.test(unit)));
     assert.deepEqual({ ...log.ogg, pages: 0, packets: 0 }, { pages: 0, packets: 0, holes: 0, skipped_bytes: 0, granule_errors: 0 });
     // opusinfo measures what we must have got: the sample is 2.99 s long.
     assert.match(execFileSync('opusinfo', [file]).toString(), /Playback length: 0m:02\.99/);

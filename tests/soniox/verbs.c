@@ -90,7 +90,7 @@ static uint64_t query(const struct http_head *head, const char *name, uint64_t m
 
 static json_t *get_log(const struct http_head *head, json_t *body, struct err *err)
 {
-	return journal_json(query(head, "connection", 0), tick_ms());
+	return journal_json(query(head, "connection", 0), query(head, "units", 0) != 0, tick_ms());
 }
 
 static json_t *delete_log(const struct http_head *head, json_t *body, struct err *err)
@@ -119,7 +119,7 @@ static json_t *get_wait(const struct http_head *head, json_t *body, struct err *
 		err_set(err, ETIMEDOUT, "%s did not come within %llu ms", head->query, (unsigned long long)limit_ms);
 		return NULL;
 	}
-	return journal_json(wait.id, tick_ms());
+	return journal_json(wait.id, false, tick_ms());
 }
 
 static json_t *post_clock(const struct http_head *head, json_t *body, struct err *err)
