@@ -25,4 +25,4 @@ bench:
 	@bench/run
 
 clean:
-	@find build -mindepth 1 -maxdepth 1 ! -name peers -exec rm -rf {} +
+	@find build -mindepth 1 -maxdepth 1 ! -name peers ! -name soniox -exec rm -rf {} +

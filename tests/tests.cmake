@@ -1,4 +1,5 @@
 # Every suite that `ctest` runs. Unit tests: tests/unit/NAME_test.c, one program each.
+option(RELAY_SUITES "the dev build runs the suites of the other builds too" OFF)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 pkg_check_modules(SRTP2 REQUIRED IMPORTED_TARGET libsrtp2)
 pkg_check_modules(USRSCTP REQUIRED IMPORTED_TARGET usrsctp) # the reference peer of our own SCTP
@@ -46,6 +47,8 @@ foreach(source IN LISTS FUZZ_SOURCES)
   target_link_libraries(${name} PRIVATE dataplane)
 endforeach()
 
+include(${CMAKE_SOURCE_DIR}/tests/soniox/standin.cmake)
+
 # Lints: what a reader may rely on without looking.
 foreach(lint IN ITEMS check-roles check-door check-size)
   add_test(NAME lint.${lint} COMMAND ${CMAKE_SOURCE_DIR}/tests/lint/${lint})
@@ -59,7 +62,6 @@ if(CLANG)
 endif()
 
 # What a packet costs against the bare parts of the same run, in the build that ships.
-option(RELAY_SUITES "the dev build runs the suites of the other builds too" OFF)
 if(RELAY_SUITES)
   add_test(NAME bench.path COMMAND ${CMAKE_SOURCE_DIR}/build/release/bench/path_bench --short)
   set_tests_properties(bench.path PROPERTIES LABELS bench TIMEOUT 120 RUN_SERIAL TRUE)
