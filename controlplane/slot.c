@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "controlplane/log.h"
+#include "controlplane/soniox.h"
 
 // What is still on its way out when everything was told to leave gets this long.
 #define DRAIN_SETTLE_MS 250
@@ -87,6 +88,7 @@ struct slot *slot_make(const char *user_id, struct err *err)
 		err_set(err, ENOMEM, "out of memory");
 		return NULL;
 	}
+	slot->soniox = soniox_slot_made(user_id, slot->pcm);
 	slot->since_ms = clock_wall_us() / 1000;
 	struct slot **bucket = bucket_of(user_id);
 	slot->next = *bucket;
@@ -115,6 +117,7 @@ void slot_free(struct slot *slot)
 	*link = slot->next;
 	slots.count--;
 	slot_ops.source_destroy(slot->source);
+	soniox_slot_gone(slot->soniox); // takes what is left in the ring
 	pcm_wipe(slot->pcm);
 	pcm_unref(slot->pcm);
 	free(slot);

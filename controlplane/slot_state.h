@@ -54,6 +54,7 @@ struct slot {
 	struct pcm *pcm;
 	struct source *source;
 	uint32_t generation; // given out last
+	struct soniox_user *soniox; // NULL: not transcribed
 
 	struct leg *leg; // the one that is heard
 	uint32_t leg_generation;
