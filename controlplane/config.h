@@ -8,6 +8,7 @@
 
 #include "controlplane/log.h"
 #include "controlplane/soniox_message.h"
+#include "controlplane/transcript_file.h"
 #include "dataplane/dataplane.h"
 
 enum soniox_enabled { SONIOX_OFF, SONIOX_ON_REQUEST, SONIOX_ALWAYS };
@@ -55,6 +56,7 @@ struct config {
 		unsigned stall_ms;    // 10000
 		unsigned history;     // segments kept per user, 1000
 		bool room_captions;   // publish into the room as text streams
+		struct transcript_file_config files; // dir "" = none
 		struct soniox_options options; // the defaults of every user
 	} soniox;
 	struct {

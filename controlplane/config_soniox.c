@@ -44,11 +44,14 @@ int config_soniox_defaults(struct config *config)
 	config->soniox.idle_ms = 300000;
 	config->soniox.stall_ms = 10000;
 	config->soniox.history = 1000;
+	config->soniox.files = (struct transcript_file_config){.format = TRANSCRIPT_JSONL, .max_kb = 1024, .keep = 10};
 	snprintf(config->soniox.options.model, sizeof(config->soniox.options.model), "stt-rt-v5");
 	config->soniox.options.language_identification = config->soniox.options.endpointing = true;
 	int ret = replace(&config->soniox.url, regions[0].url);
 	ret |= replace(&config->soniox.key, "");
 	ret |= replace(&config->soniox.ca_file, "");
+	config->soniox.files.dir = strdup("");
+	ret |= config->soniox.files.dir == NULL;
 	ret |= replace(&config->soniox.options.terms, "");
 	ret |= replace(&config->soniox.options.text, "");
 	return ret ? -ENOMEM : 0;
@@ -78,6 +81,8 @@ static int read_numbers(struct config *config, const section *yaml, char *ret_pa
 		{"rotate_ms", &config->soniox.rotate_ms, yaml->rotate_ms, 0, 295 * 60000},
 		{"idle_ms", &config->soniox.idle_ms, yaml->idle_ms, 0, 86400000},
 		{"stall_ms", &config->soniox.stall_ms, yaml->stall_ms, 0, 600000},
+		{"files_max_kb", &config->soniox.files.max_kb, yaml->files_max_kb, 16, 1048576},
+		{"files_keep", &config->soniox.files.keep, yaml->files_keep, 1, 10000},
 		{"history", &config->soniox.history, yaml->history, 1, 100000},
 		{"max_endpoint_delay_ms", &config->soniox.options.max_endpoint_delay_ms, yaml->max_endpoint_delay_ms, 0, 3000},
 	};
@@ -125,7 +130,8 @@ static int read_words(struct config *config, const section *yaml, char *ret_path
 {
 	static const char *const enabled[] = {[SONIOX_OFF] = "off", [SONIOX_ON_REQUEST] = "on_request", [SONIOX_ALWAYS] = "always"};
 	static const char *const audio[] = {[SONIOX_PCM] = "pcm"};
-	int region = -1;
+	static const char *const formats[] = {[TRANSCRIPT_JSONL] = "jsonl", [TRANSCRIPT_VTT] = "vtt"};
+	int region = -1, format = config->soniox.files.format;
 	const char *names[ARRAY_SIZE(regions)];
 	for (size_t i = 0; i < ARRAY_SIZE(regions); i++)
 		names[i] = regions[i].name;
@@ -135,6 +141,11 @@ static int read_words(struct config *config, const section *yaml, char *ret_path
 		return bad(ret_path, "audio", err, "must be pcm");
 	if (word(&region, yaml->region, names, ARRAY_SIZE(names)) < 0)
 		return bad(ret_path, "region", err, "must be us, eu or jp");
+	if (word(&format, yaml->files_format, formats, ARRAY_SIZE(formats)) < 0)
+		return bad(ret_path, "files_format", err, "must be jsonl or vtt");
+	config->soniox.files.format = (enum transcript_format)format;
+	if (yaml->files_dir != NULL && replace((char **)(uintptr_t)&config->soniox.files.dir, yaml->files_dir) < 0)
+		return bad(ret_path, "files_dir", err, "out of memory");
 	if (region >= 0 && replace(&config->soniox.url, regions[region].url) < 0)
 		return bad(ret_path, "region", err, "out of memory");
 	if (yaml->url != NULL && yaml->url[0] != '\0' && replace(&config->soniox.url, yaml->url) < 0)
@@ -280,5 +291,6 @@ void config_soniox_free(struct config *config)
 	free(config->soniox.key);
 	free(config->soniox.url);
 	free(config->soniox.ca_file);
+	free((char *)(uintptr_t)config->soniox.files.dir);
 	soniox_options_free(&config->soniox.options);
 }

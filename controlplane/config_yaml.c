@@ -59,6 +59,8 @@ static const cyaml_schema_field_t soniox_fields[] = {STRING(soniox_section, enab
 	STRING(soniox_section, audio), NUMBER(soniox_section, replay_ms), NUMBER(soniox_section, concurrent),
 	NUMBER(soniox_section, per_minute), NUMBER(soniox_section, rotate_ms), NUMBER(soniox_section, idle_ms),
 	NUMBER(soniox_section, stall_ms), NUMBER(soniox_section, history), FLAG(soniox_section, room_captions),
+	STRING(soniox_section, files_dir), STRING(soniox_section, files_format), NUMBER(soniox_section, files_max_kb),
+	NUMBER(soniox_section, files_keep),
 	STRING(soniox_section, model), STRINGS(soniox_section, language_hints), FLAG(soniox_section, language_hints_strict),
 	STRINGS(soniox_section, context_terms), STRING(soniox_section, context_text), FLAG(soniox_section, diarization),
 	FLAG(soniox_section, language_identification), FLAG(soniox_section, endpointing),

@@ -12,6 +12,7 @@
 #include "controlplane/control.h"
 #include "controlplane/log.h"
 #include "controlplane/soniox_room.h"
+#include "controlplane/transcript_file.h"
 
 #define CONNECT_LIMIT_MS 10000
 #define HISTORY_BYTES_PER_SEGMENT 512
@@ -24,6 +25,7 @@ struct soniox_user {
 	struct pcm *pcm;              // NULL: the slot is gone, the stream ends
 	struct soniox_stream *stream; // NULL: not transcribed
 	struct soniox_room room;
+	struct transcript_file file;
 	enum soniox_health health; // as logged
 	struct control_timer timer;
 };
@@ -69,7 +71,7 @@ int soniox_init(const struct config *config, struct err *err)
 	};
 	if (soniox_admission_init(&soniox.service.admission, config->soniox.concurrent, config->soniox.per_minute) < 0)
 		return err_set(err, ENOMEM, "out of memory");
-	return 0;
+	return transcript_files_init(&config->soniox.files, err);
 }
 
 // ---- users
@@ -91,6 +93,7 @@ static void user_free(struct soniox_user *user)
 	*link = user->next;
 	control_timer_stop(&user->timer);
 	soniox_room_stop(&user->room);
+	transcript_file_stop(&user->file);
 	soniox_stream_free(user->stream);
 	pcm_unref(user->pcm);
 	free(user);
@@ -118,6 +121,7 @@ static void on_timer(void *arg)
 	line_move();
 	if (soniox_stream_state(user->stream) == SONIOX_ENDED) {
 		soniox_room_stop(&user->room);
+		transcript_file_stop(&user->file);
 		soniox_stream_free(user->stream);
 		user->stream = NULL;
 		if (user->pcm == NULL)
@@ -139,6 +143,7 @@ static int user_start(struct soniox_user *user, const struct soniox_options *opt
 	user->health = SONIOX_HEALTHY;
 	if (soniox.config->soniox.room_captions)
 		soniox_room_start(&user->room, user->user_id, soniox_stream_transcript(user->stream));
+	transcript_file_start(&user->file, &soniox.config->soniox.files, user->user_id, soniox_stream_transcript(user->stream));
 	control_timer_start(&user->timer, 0, on_timer, user);
 	return 0;
 }
@@ -331,5 +336,6 @@ void soniox_finish(void)
 	while (soniox.users != NULL)
 		user_free(soniox.users);
 	soniox_admission_finish(&soniox.service.admission);
+	transcript_files_finish();
 	soniox.config = NULL;
 }
