@@ -129,7 +129,7 @@ static int word(int *field, const char *value, const char *const *words, size_t 
 static int read_words(struct config *config, const section *yaml, char *ret_path, struct err *err)
 {
 	static const char *const enabled[] = {[SONIOX_OFF] = "off", [SONIOX_ON_REQUEST] = "on_request", [SONIOX_ALWAYS] = "always"};
-	static const char *const audio[] = {[SONIOX_PCM] = "pcm"};
+	static const char *const audio[] = {[SONIOX_PCM] = "pcm", [SONIOX_OGG_OPUS] = "ogg_opus"};
 	static const char *const formats[] = {[TRANSCRIPT_JSONL] = "jsonl", [TRANSCRIPT_VTT] = "vtt"};
 	int region = -1, format = config->soniox.files.format;
 	const char *names[ARRAY_SIZE(regions)];
@@ -138,7 +138,7 @@ static int read_words(struct config *config, const section *yaml, char *ret_path
 	if (word(&config->soniox.enabled, yaml->enabled, enabled, ARRAY_SIZE(enabled)) < 0)
 		return bad(ret_path, "enabled", err, "must be off, on_request or always");
 	if (word(&config->soniox.audio, yaml->audio, audio, ARRAY_SIZE(audio)) < 0)
-		return bad(ret_path, "audio", err, "must be pcm");
+		return bad(ret_path, "audio", err, "must be pcm or ogg_opus");
 	if (word(&region, yaml->region, names, ARRAY_SIZE(names)) < 0)
 		return bad(ret_path, "region", err, "must be us, eu or jp");
 	if (word(&format, yaml->files_format, formats, ARRAY_SIZE(formats)) < 0)

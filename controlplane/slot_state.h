@@ -55,6 +55,7 @@ struct slot {
 	struct source *source;
 	uint32_t generation; // given out last
 	struct soniox_user *soniox; // NULL: not transcribed
+	struct pcm *opus;           // the track's packets for it, NULL: it takes PCM
 
 	struct leg *leg; // the one that is heard
 	uint32_t leg_generation;

@@ -22,7 +22,7 @@
 struct soniox_user {
 	struct soniox_user *next;
 	char user_id[257];
-	struct pcm *pcm;              // NULL: the slot is gone, the stream ends
+	struct pcm *pcm, *opus;       // pcm NULL: the slot is gone, the stream ends
 	struct soniox_stream *stream; // NULL: not transcribed
 	struct soniox_room room;
 	struct transcript_file file;
@@ -96,6 +96,7 @@ static void user_free(struct soniox_user *user)
 	transcript_file_stop(&user->file);
 	soniox_stream_free(user->stream);
 	pcm_unref(user->pcm);
+	pcm_unref(user->opus);
 	free(user);
 }
 
@@ -137,7 +138,7 @@ static int user_start(struct soniox_user *user, const struct soniox_options *opt
 	RUNS_ON(control_role);
 static int user_start(struct soniox_user *user, const struct soniox_options *options, struct err *err)
 {
-	user->stream = soniox_stream_create(&soniox.service, user->user_id, user->pcm, options, err);
+	user->stream = soniox_stream_create(&soniox.service, user->user_id, user->pcm, user->opus, options, err);
 	if (user->stream == NULL)
 		return -ENOMEM;
 	user->health = SONIOX_HEALTHY;
@@ -155,7 +156,13 @@ static void user_end(struct soniox_user *user)
 	control_timer_start(&user->timer, 0, on_timer, user);
 }
 
-struct soniox_user *soniox_slot_made(const char *user_id, struct pcm *pcm)
+bool soniox_wants_packets(void)
+{
+	const struct config *config = soniox.config;
+	return config != NULL && config->soniox.enabled != SONIOX_OFF && config->soniox.audio == SONIOX_OGG_OPUS;
+}
+
+struct soniox_user *soniox_slot_made(const char *user_id, struct pcm *pcm, struct pcm *opus)
 {
 	if (soniox.config == NULL || soniox.config->soniox.enabled == SONIOX_OFF)
 		return NULL;
@@ -165,6 +172,7 @@ struct soniox_user *soniox_slot_made(const char *user_id, struct pcm *pcm)
 		return NULL; // nobody is transcribed then; the call goes on
 	snprintf(user->user_id, sizeof(user->user_id), "%s", user_id);
 	user->pcm = pcm_ref(pcm);
+	user->opus = opus != NULL ? pcm_ref(opus) : NULL;
 	user->next = soniox.users;
 	soniox.users = user;
 	if (soniox.config->soniox.enabled == SONIOX_ALWAYS && user_start(user, &soniox.config->soniox.options, &err) < 0)
@@ -179,7 +187,8 @@ void soniox_slot_gone(struct soniox_user *user)
 	if (user->stream != NULL)
 		user_end(user);
 	pcm_unref(user->pcm);
-	user->pcm = NULL;
+	pcm_unref(user->opus);
+	user->pcm = user->opus = NULL;
 	if (user->stream == NULL)
 		user_free(user);
 }

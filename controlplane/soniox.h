@@ -22,7 +22,9 @@ void soniox_drain(uint32_t limit_ms, void (*done)(void *arg), void *arg) RUNS_ON
 
 // ---- for slots. NULL when Soniox is off.
 
-struct soniox_user *soniox_slot_made(const char *user_id, struct pcm *pcm) RUNS_ON(control_role);
+// opus: the ring of the track's packets, when soniox_wants_packets, else NULL.
+struct soniox_user *soniox_slot_made(const char *user_id, struct pcm *pcm, struct pcm *opus) RUNS_ON(control_role);
+bool soniox_wants_packets(void) RUNS_ON(control_role);
 // Takes what is in the ring, which may be wiped afterwards. Takes NULL.
 void soniox_slot_gone(struct soniox_user *user) RUNS_ON(control_role);
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "controlplane/log.h"
+#include "controlplane/ogg_opus.h"
 
 #define MS UINT64_C(1000000)
 #define SOCKET_PING_S 5
@@ -94,11 +95,22 @@ static int say(struct soniox_link *link, const char *text, uint64_t now_ns)
 	return link->service->ops.ws_send_text(link->ws, text, strlen(text));
 }
 
-int soniox_link_start(struct soniox_link *link, const struct soniox_options *options, uint64_t base, uint64_t now_ns)
+int soniox_link_start(struct soniox_link *link, const struct soniox_options *options, const struct soniox_replay *replay,
+	uint64_t base, uint64_t now_ns)
 {
-	char *text = soniox_start_message(options, link->service->audio, "relay");
-	if (text == NULL)
+	struct soniox_unit unit;
+	link->audio = link->service->audio;
+	if (soniox_replay_get(replay, base, &unit)) {
+		link->audio = unit.audio;
+		base = unit.audio == SONIOX_OGG_OPUS ? MIN_OF(base, unit.start) : base;
+	}
+	char *text = soniox_start_message(options, link->audio, "relay");
+	if (link->audio == SONIOX_OGG_OPUS)
+		link->ogg = ogg_opus_create(link->service->ops.random());
+	if (text == NULL || (link->audio == SONIOX_OGG_OPUS && link->ogg == NULL)) {
+		free(text);
 		return -ENOMEM;
+	}
 	link->opened_ns = link->due_ns = now_ns;
 	link->base = link->sent = base;
 	int ret = say(link, text, now_ns);
@@ -112,7 +124,7 @@ static uint32_t gather_pcm(const struct soniox_link *link, const struct soniox_r
 {
 	uint32_t most = SONIOX_MESSAGE_MAX_MS * SONIOX_SAMPLES_PER_MS, samples = 0;
 	struct soniox_unit unit;
-	while (samples < most && soniox_replay_get(replay, link->sent + samples, &unit)) {
+	while (samples < most && soniox_replay_get(replay, link->sent + samples, &unit) && unit.audio == SONIOX_PCM) {
 		uint32_t skip = (uint32_t)(link->sent + samples - unit.start);
 		uint32_t take = MIN_OF(unit.samples - skip, most - samples);
 		memcpy(ret_pcm + samples * 2, unit.payload + skip * 2, take * 2);
@@ -121,14 +133,43 @@ static uint32_t gather_pcm(const struct soniox_link *link, const struct soniox_r
 	return samples;
 }
 
+// One unit into the page; samples 0: the page is full.
+static uint32_t page_add(struct ogg_opus *ogg, const struct soniox_unit *unit, uint64_t position)
+{
+	uint32_t left = unit->samples - (uint32_t)(position - unit->start), done;
+	if (unit->bytes > 0) {
+		int ret = ogg_opus_packet(ogg, unit->payload, unit->bytes, unit->samples * 3);
+		if (ret != -EINVAL)
+			return ret == 0 ? unit->samples : 0;
+	}
+	// What never came, or is no packet after all. The odd end of a gap has no length in Opus and is left out.
+	(void)ogg_opus_gap(ogg, left / SONIOX_OGG_STEP * SONIOX_OGG_STEP * 3, &done);
+	return done / 3 == left / SONIOX_OGG_STEP * SONIOX_OGG_STEP ? left : done / 3;
+}
+
+static uint32_t gather_page(struct soniox_link *link, const struct soniox_replay *replay)
+{
+	uint32_t most = SONIOX_MESSAGE_MAX_MS * SONIOX_SAMPLES_PER_MS, samples = 0, added;
+	struct soniox_unit unit;
+	while (samples < most && soniox_replay_get(replay, link->sent + samples, &unit) && unit.audio == SONIOX_OGG_OPUS) {
+		added = page_add(link->ogg, &unit, link->sent + samples);
+		if (added == 0)
+			break;
+		samples += added;
+	}
+	return samples;
+}
+
 static int send_message(struct soniox_link *link, const struct soniox_replay *replay, uint64_t now_ns) RUNS_ON(control_role);
 static int send_message(struct soniox_link *link, const struct soniox_replay *replay, uint64_t now_ns)
 {
 	uint8_t pcm[SONIOX_MESSAGE_MAX_MS * SONIOX_SAMPLES_PER_MS * 2];
-	uint32_t samples = gather_pcm(link, replay, pcm);
+	const uint8_t *data = pcm;
+	uint32_t samples = link->audio == SONIOX_PCM ? gather_pcm(link, replay, pcm) : gather_page(link, replay);
+	size_t bytes = link->audio == SONIOX_PCM ? samples * 2 : ogg_opus_page(link->ogg, false, &data);
 	if (samples == 0)
 		return 0;
-	int ret = link->service->ops.ws_send(link->ws, pcm, samples * 2);
+	int ret = bytes > 0 ? link->service->ops.ws_send(link->ws, data, bytes) : 0;
 	if (ret < 0)
 		return ret;
 	link->sent += samples;
@@ -151,13 +192,19 @@ int soniox_link_send(struct soniox_link *link, const struct soniox_replay *repla
 		if (link->service->ops.ws_queued_bytes(link->ws) > SONIOX_QUEUED_MAX)
 			break;
 		int ret = send_message(link, replay, now_ns);
-		if (ret == -ENOBUFS)
-			break;
-		if (ret <= 0)
+		if (ret < 0)
 			return ret;
+		if (ret == 0)
+			break; // the other kind of audio
 		messages++;
 	}
 	return messages;
+}
+
+bool soniox_link_at_change(const struct soniox_link *link, const struct soniox_replay *replay)
+{
+	struct soniox_unit unit;
+	return soniox_replay_get(replay, link->sent, &unit) && unit.audio != link->audio;
 }
 
 void soniox_link_keepalive(struct soniox_link *link, uint64_t now_ns)
@@ -174,6 +221,10 @@ void soniox_link_finalize(struct soniox_link *link, uint64_t now_ns)
 
 void soniox_link_end(struct soniox_link *link, uint64_t now_ns)
 {
+	const uint8_t *page;
+	size_t bytes = link->ogg != NULL ? ogg_opus_page(link->ogg, true, &page) : 0;
+	if (bytes > 0)
+		(void)link->service->ops.ws_send(link->ws, page, bytes);
 	link->ended = true;
 	(void)say(link, "", now_ns);
 }
@@ -184,4 +235,6 @@ void soniox_link_close(struct soniox_link *link)
 		link->service->ops.ws_close(link->ws);
 	link->ws = NULL;
 	link->open = false;
+	ogg_opus_free(link->ogg);
+	link->ogg = NULL;
 }

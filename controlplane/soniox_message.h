@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "controlplane/soniox_replay.h"
 #include "dataplane/base.h"
 
 #define SONIOX_ANSWER_BYTES_MAX (256u << 10) // of one message; 1,000 tokens of it are common, more is not
@@ -19,8 +20,6 @@
 
 #define SONIOX_KEEPALIVE "{\"type\":\"keepalive\"}"
 #define SONIOX_FINALIZE "{\"type\":\"finalize\"}"
-
-enum soniox_audio { SONIOX_PCM, SONIOX_OGG_OPUS };
 
 // What is asked for one user. Owned by its holder; all text copied.
 struct soniox_options {

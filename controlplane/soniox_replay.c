@@ -15,6 +15,7 @@
 struct entry {
 	uint64_t start;
 	uint32_t samples, bytes, offset;
+	enum soniox_audio audio;
 	int64_t capture_us;
 };
 
@@ -82,7 +83,8 @@ static void make_room(struct soniox_replay *replay, uint32_t bytes)
 	}
 }
 
-void soniox_replay_put(struct soniox_replay *replay, uint32_t samples, int64_t capture_us, const void *payload, size_t bytes)
+void soniox_replay_put(struct soniox_replay *replay, enum soniox_audio audio, uint32_t samples, int64_t capture_us,
+	const void *payload, size_t bytes)
 {
 	bytes = MIN_OF(bytes, (size_t)UNIT_BYTES_MAX);
 	while (replay->count > 0 && (replay->count == replay->room || replay->head + samples - entry_at(replay, 0)->start > replay->limit))
@@ -90,7 +92,7 @@ void soniox_replay_put(struct soniox_replay *replay, uint32_t samples, int64_t c
 	make_room(replay, (uint32_t)bytes);
 	struct entry *entry = entry_at(replay, replay->count++);
 	*entry = (struct entry){.start = replay->head, .samples = samples, .bytes = (uint32_t)bytes, .offset = replay->write,
-		.capture_us = capture_us};
+		.audio = audio, .capture_us = capture_us};
 	if (bytes > 0)
 		memcpy(replay->slab + replay->write, payload, bytes);
 	replay->write += (uint32_t)bytes;
@@ -127,7 +129,7 @@ bool soniox_replay_get(const struct soniox_replay *replay, uint64_t position, st
 	if (position >= replay->head || replay->count == 0)
 		return false;
 	const struct entry *entry = find(replay, position);
-	*ret_unit = (struct soniox_unit){.start = entry->start, .samples = entry->samples, .bytes = entry->bytes,
+	*ret_unit = (struct soniox_unit){.audio = entry->audio, .start = entry->start, .samples = entry->samples, .bytes = entry->bytes,
 		.capture_us = entry->capture_us, .payload = replay->slab + entry->offset};
 	return true;
 }

@@ -15,8 +15,11 @@
 
 struct soniox_replay;
 
-// A frame of PCM, or an Opus packet. bytes 0: audio that never arrived, of this length.
+enum soniox_audio { SONIOX_PCM, SONIOX_OGG_OPUS };
+
+// A frame of PCM, or an Opus packet; of this bytes 0 is audio that never arrived, of this length.
 struct soniox_unit {
+	enum soniox_audio audio;
 	uint64_t start;     // position of its first sample
 	uint32_t samples;   // at 16 kHz
 	uint32_t bytes;
@@ -27,7 +30,8 @@ struct soniox_unit {
 struct soniox_replay *soniox_replay_create(uint32_t limit_ms); // NULL: out of memory
 void soniox_replay_free(struct soniox_replay *replay);         // takes NULL
 // Appends behind the last; the oldest give way. bytes is at most 2048.
-void soniox_replay_put(struct soniox_replay *replay, uint32_t samples, int64_t capture_us, const void *payload, size_t bytes);
+void soniox_replay_put(struct soniox_replay *replay, enum soniox_audio audio, uint32_t samples, int64_t capture_us,
+	const void *payload, size_t bytes);
 uint64_t soniox_replay_head(const struct soniox_replay *replay); // position behind the last sample
 uint64_t soniox_replay_tail(const struct soniox_replay *replay); // position of the oldest sample still here
 // The unit that holds the sample at position, or the oldest one when that is gone. False: nothing there yet.

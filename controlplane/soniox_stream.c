@@ -14,6 +14,7 @@
 
 #include "controlplane/backoff.h"
 #include "controlplane/log.h"
+#include "controlplane/soniox_packets.h"
 
 #define MS UINT64_C(1000000)
 #define RUN_BUSY_NS (20 * MS)
@@ -30,8 +31,9 @@
 struct soniox_stream {
 	struct soniox_service *service;
 	char user_id[257];
-	struct pcm *pcm; // NULL: the slot is gone
-	uint64_t cursor;
+	struct pcm *pcm, *opus; // NULL: the slot is gone; opus also when packets are not sent as they come
+	uint64_t cursor, opus_cursor;
+	struct soniox_packets packets;
 	struct soniox_options options;
 	struct soniox_replay *replay;
 	struct transcript *transcript;
@@ -74,7 +76,7 @@ static int64_t spoken_at_us(void *arg, uint64_t ms)
 // ---- life
 
 struct soniox_stream *soniox_stream_create(struct soniox_service *service, const char *user_id, struct pcm *pcm,
-	const struct soniox_options *options, struct err *err)
+	struct pcm *opus, const struct soniox_options *options, struct err *err)
 {
 	struct soniox_stream *stream = calloc(1, sizeof(*stream));
 	if (stream == NULL) {
@@ -99,6 +101,10 @@ struct soniox_stream *soniox_stream_create(struct soniox_service *service, const
 	}
 	stream->pcm = pcm_ref(pcm);
 	stream->cursor = pcm_head(pcm);
+	if (opus != NULL) {
+		stream->opus = pcm_ref(opus);
+		stream->opus_cursor = pcm_head(opus);
+	}
 	enter(stream, SONIOX_IDLE);
 	return stream;
 }
@@ -120,6 +126,7 @@ void soniox_stream_free(struct soniox_stream *stream)
 	soniox_replay_free(stream->replay);
 	soniox_options_free(&stream->options);
 	pcm_unref(stream->pcm);
+	pcm_unref(stream->opus);
 	free(stream);
 }
 
@@ -147,14 +154,62 @@ static void finished(struct soniox_stream *stream)
 
 // ---- audio in
 
+static void take_pcm(struct soniox_stream *stream, const struct pcm_frame *frame, uint64_t now_ns)
+{
+	soniox_replay_put(stream->replay, SONIOX_PCM, frame->bytes / 2, frame->capture_us, frame->samples, frame->bytes);
+	stream->clock.arrived_ns = now_ns;
+}
+
+// The frame at *cursor, which stays there; what was lapped before it is counted once.
+static bool peek(const struct pcm *pcm, uint64_t *cursor, struct pcm_frame *ret_frame, uint64_t *lapped)
+{
+	uint64_t behind = *cursor;
+	bool got = pcm_read(pcm, &behind, ret_frame, lapped) != 0;
+	*cursor = got ? behind - 1 : behind;
+	return got;
+}
+
+// The next data frame; the track comes as packets.
+static bool next_data(struct soniox_stream *stream, struct pcm_frame *ret_frame, uint64_t *lapped)
+{
+	while (peek(stream->pcm, &stream->cursor, ret_frame, lapped)) {
+		if ((ret_frame->flags & PCM_F_DATA) != 0)
+			return true;
+		stream->cursor++;
+	}
+	return false;
+}
+
+// Packets of the track and data frames, as they came: a phone may turn from one to the other.
+static uint64_t pull_both(struct soniox_stream *stream, uint64_t now_ns)
+{
+	struct pcm_frame data, packet;
+	uint64_t lapped = 0;
+	for (;;) {
+		bool have_data = next_data(stream, &data, &lapped);
+		bool have_packet = peek(stream->opus, &stream->opus_cursor, &packet, &lapped);
+		if (!have_data && !have_packet)
+			return lapped;
+		if (have_packet && (!have_data || packet.arrival_ns <= data.arrival_ns)) {
+			stream->opus_cursor++;
+			if (soniox_packets_take(&stream->packets, stream->replay, &packet))
+				stream->clock.arrived_ns = now_ns;
+		} else {
+			stream->cursor++;
+			take_pcm(stream, &data, now_ns);
+		}
+	}
+}
+
 static void pull(struct soniox_stream *stream, uint64_t now_ns)
 {
 	struct pcm_frame frame;
 	uint64_t lapped = 0;
-	while (stream->pcm != NULL && pcm_read(stream->pcm, &stream->cursor, &frame, &lapped) != 0) {
-		soniox_replay_put(stream->replay, frame.bytes / 2, frame.capture_us, frame.samples, frame.bytes);
-		stream->clock.arrived_ns = now_ns;
-	}
+	if (stream->opus != NULL)
+		lapped = pull_both(stream, now_ns);
+	else
+		while (stream->pcm != NULL && pcm_read(stream->pcm, &stream->cursor, &frame, &lapped) != 0)
+			take_pcm(stream, &frame, now_ns);
 	stream->lost += lapped * PCM_CELL_SAMPLES;
 }
 
@@ -165,7 +220,8 @@ void soniox_stream_end(struct soniox_stream *stream, uint32_t limit_ms)
 		return;
 	pull(stream, now);
 	pcm_unref(stream->pcm);
-	stream->pcm = NULL;
+	pcm_unref(stream->opus);
+	stream->pcm = stream->opus = NULL;
 	stream->end_ns = now + limit_ms * MS;
 	(void)soniox_stream_run(stream);
 }
@@ -211,13 +267,13 @@ static void begin(struct soniox_stream *stream, uint64_t now_ns)
 		stream->rotate_ns = now_ns + stream->service->rotate_ms * MS -
 				    stream->service->ops.random() % (stream->service->rotate_ms / 16 + 1) * MS;
 	soniox_clock_opened(&stream->clock, now_ns);
-	transcript_connected(stream->transcript, base / SONIOX_SAMPLES_PER_MS);
 	log_line(LOG_INFO, "Soniox connected", S("userId", stream->user_id), I("fromMs", base / SONIOX_SAMPLES_PER_MS),
 		I("replayMs", (stream->sent_max - MIN_OF(stream->sent_max, base)) / SONIOX_SAMPLES_PER_MS),
 		I("connection", stream->connections));
 	enter(stream, SONIOX_LIVE);
-	if (soniox_link_start(link, &stream->options, base, now_ns) < 0)
+	if (soniox_link_start(link, &stream->options, stream->replay, base, now_ns) < 0)
 		soniox_link_close(link); // out of memory: noticed there
+	transcript_connected(stream->transcript, link->base / SONIOX_SAMPLES_PER_MS);
 	run_live(stream, now_ns);
 }
 
@@ -416,7 +472,10 @@ static void run_live(struct soniox_stream *stream, uint64_t now_ns)
 	rotate(stream, now_ns);
 	if (stream->state != SONIOX_LIVE)
 		return;
-	if (link->sent < soniox_replay_head(stream->replay))
+	if (soniox_link_at_change(link, stream->replay)) { // a connection has one format
+		soniox_link_end(link, now_ns);
+		enter(stream, SONIOX_FINISHING);
+	} else if (link->sent < soniox_replay_head(stream->replay))
 		soniox_link_keepalive(link, now_ns); // less than a message: soon one
 	else
 		(void)rest(stream, now_ns);

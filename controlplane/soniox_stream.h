@@ -46,9 +46,9 @@ struct soniox_view {
 	int64_t error_at_ms;
 };
 
-// options are copied; pcm gets a reference. Audio counts from now on.
+// options are copied; the rings get references. opus: the track's packets (source.h), NULL with audio: pcm. Audio counts from now on.
 struct soniox_stream *soniox_stream_create(struct soniox_service *service, const char *user_id, struct pcm *pcm,
-	const struct soniox_options *options, struct err *err) RUNS_ON(control_role);
+	struct pcm *opus, const struct soniox_options *options, struct err *err) RUNS_ON(control_role);
 // Closes without ceremony; listeners of the transcript hear the end.
 void soniox_stream_free(struct soniox_stream *stream) RUNS_ON(control_role); // takes NULL
 // What is in the ring is taken out of it (it may be wiped afterwards), sent, and the last words awaited, within limit_ms.

@@ -170,7 +170,7 @@ static void replay_keeps_the_last_seconds(void **state)
 	assert_false(soniox_replay_get(replay, 0, &unit));
 	for (unsigned i = 0; i < 500; i++) {
 		memset(cell, (int)i & 255, sizeof(cell));
-		soniox_replay_put(replay, 320, (int64_t)i * 20000, cell, sizeof(cell));
+		soniox_replay_put(replay, SONIOX_PCM, 320, (int64_t)i * 20000, cell, sizeof(cell));
 		assert_true(soniox_replay_head(replay) - soniox_replay_tail(replay) <= 16000);
 	}
 	assert_int_equal(soniox_replay_head(replay), 160000);
@@ -198,7 +198,7 @@ static void replay_takes_units_of_any_size(void **state)
 		random = random * 1664525u + 1013904223u;
 		uint32_t bytes = (random >> 8) % 1300, samples = 40 + (random >> 20) % 1900;
 		memset(data, (int)(soniox_replay_head(replay) & 255), sizeof(data));
-		soniox_replay_put(replay, samples, 0, data, bytes);
+		soniox_replay_put(replay, SONIOX_OGG_OPUS, samples, 0, data, bytes);
 		struct soniox_unit unit;
 		for (uint64_t at = soniox_replay_tail(replay); at < soniox_replay_head(replay); at = unit.start + unit.samples) {
 			assert_true(soniox_replay_get(replay, at, &unit));

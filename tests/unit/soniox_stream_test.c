@@ -37,7 +37,7 @@ struct ws {
 	uint64_t first_ms, heard_ms; // of the user's audio: first millisecond heard, behind the last
 	uint64_t samples;
 	unsigned words_final; // number of the next word that is not final
-	bool stalled, begun_in_word;
+	bool stalled, is_ogg;
 	char outbox[64][2048];
 	unsigned out_first, out_count;
 	unsigned keepalives, finalizes;
@@ -61,7 +61,8 @@ static struct {
 	uint64_t ms_heard_total; // by all connections
 	char held[2048];         // LATE
 	uint32_t seed;
-	unsigned keepalives, finalizes;
+	unsigned keepalives, finalizes, gaps, eos;
+	bool ogg_expected;
 } world;
 
 static char words[1 << 16];
@@ -149,9 +150,53 @@ static void recognise(struct ws *ws)
 	}
 }
 
+// A packet of Opus: its number, or one byte for 20 ms that never came.
+static void hear_packet(struct ws *ws, const uint8_t *packet, size_t bytes)
+{
+	if (bytes >= 8 && (memcmp(packet, "OpusHead", 8) == 0 || memcmp(packet, "OpusTags", 8) == 0))
+		return;
+	uint32_t number;
+	if (bytes == 1) {
+		world.gaps++;
+	} else {
+		assert_int_equal(bytes, 5);
+		memcpy(&number, packet + 1, 4);
+		if (ws->samples == 0) {
+			ws->first_ms = ws->heard_ms = (uint64_t)number * 20;
+			assert_in_range(world.final_known_ms, ws->first_ms, ws->first_ms + 19); // the packet that holds it
+		}
+		assert_int_equal(number * 20, ws->heard_ms);
+	}
+	ws->samples += 320;
+	ws->heard_ms += 20;
+}
+
+static void hear_ogg(struct ws *ws, const uint8_t *data, size_t bytes)
+{
+	while (bytes > 0) {
+		assert_true(bytes >= 27 && memcmp(data, "OggS", 4) == 0);
+		unsigned segments = data[26];
+		const uint8_t *lacing = data + 27, *body = lacing + segments;
+		for (unsigned i = 0; i < segments; body += lacing[i++])
+			hear_packet(ws, body, lacing[i]); // none of ours has 255 bytes
+		world.eos += (data[5] & 4) != 0;
+		bytes -= (size_t)(body - data);
+		data = body;
+	}
+}
+
 static int fake_send(struct ws *ws, const void *data, size_t bytes)
 {
 	assert_true(ws->open && ws->started && !ws->ended);
+	if (ws->is_ogg) {
+		uint64_t before = ws->heard_ms;
+		hear_ogg(ws, data, bytes);
+		if (!ws->stalled && ws->heard_ms > before) {
+			world.ms_heard_total += ws->heard_ms - MAX_OF(before, ws->first_ms);
+			recognise(ws);
+		}
+		return 0;
+	}
 	assert_int_equal(bytes % 2, 0);
 	assert_in_range(bytes, 2, SONIOX_MESSAGE_MAX_MS * 32);
 	const uint8_t *at = data;
@@ -180,7 +225,9 @@ static int fake_send_text(struct ws *ws, const char *text, size_t bytes)
 	assert_true(ws->open && !ws->ended);
 	if (!ws->started) {
 		assert_non_null(strstr(text, "\"model\":\"stt-rt-v5\""));
-		assert_non_null(strstr(text, "\"audio_format\":\"pcm_s16le\""));
+		ws->is_ogg = strstr(text, "\"audio_format\":\"ogg\"") != NULL;
+		assert_true(ws->is_ogg || strstr(text, "\"audio_format\":\"pcm_s16le\"") != NULL);
+		assert_true(ws->is_ogg == world.ogg_expected);
 		ws->started = true;
 		return 0;
 	}
@@ -298,7 +345,8 @@ static void serve_one(struct ws *ws)
 // ---- the user
 
 static struct soniox_service service;
-static struct pcm *pcm;
+static struct pcm *pcm, *opus;
+static bool speaks_packets, (*packet_lost)(unsigned number);
 static struct soniox_stream *stream;
 static struct transcript_listener listener;
 static uint64_t next_run_ns, last_seq;
@@ -321,7 +369,18 @@ static void on_end(struct transcript_listener *unused)
 static void speak(void) RUNS_ON(worker_role);
 static void speak(void)
 {
-	struct pcm_frame frame = {.bytes = PCM_CELL_BYTES, .capture_us = (int64_t)(world.now_ns / 1000)};
+	if (speaks_packets) {
+		uint32_t number = (uint32_t)(spoken_ms / 20);
+		struct pcm_frame packet = {.bytes = 5, .capture_us = (int64_t)(world.now_ns / 1000), .arrival_ns = world.now_ns,
+			.media_us = (uint32_t)(number * 960 - 5000),
+			.flags = number == 0 ? PCM_F_FENCE : 0};
+		memcpy((uint8_t *)packet.samples, &(uint8_t){31 << 3}, 1);
+		memcpy((uint8_t *)packet.samples + 1, &number, 4);
+		if (packet_lost == NULL || !packet_lost(number))
+			pcm_write(opus, &packet);
+	}
+	struct pcm_frame frame = {.bytes = PCM_CELL_BYTES, .capture_us = (int64_t)(world.now_ns / 1000), .arrival_ns = world.now_ns,
+		.flags = speaks_packets ? PCM_F_DECODED : PCM_F_DATA};
 	for (unsigned i = 0; i < PCM_CELL_SAMPLES; i++) {
 		uint16_t number = (uint16_t)(spoken_ms + i / 16);
 		memcpy(&frame.samples[i], &number, 2);
@@ -353,6 +412,8 @@ static void steps(unsigned ms, bool speaking)
 		step(speaking);
 }
 
+static bool with_opus;
+
 static void begin(uint32_t seed)
 {
 	ENTERS(control_role);
@@ -369,7 +430,8 @@ static void begin(uint32_t seed)
 		.connect_limit_ms = 10000, .history_segments = 1000, .history_bytes = 1 << 20};
 	assert_int_equal(soniox_admission_init(&service.admission, 10, 100), 0);
 	pcm = pcm_create(10000);
-	stream = soniox_stream_create(&service, "u", pcm, &options, &err);
+	opus = with_opus ? pcm_create(2000) : NULL;
+	stream = soniox_stream_create(&service, "u", pcm, opus, &options, &err);
 	assert_non_null(stream);
 	listener = (struct transcript_listener){.segment = on_segment, .end = on_end};
 	transcript_listen(soniox_stream_transcript(stream), &listener, 1);
@@ -393,6 +455,7 @@ static void finish(void)
 	assert_int_equal(service.admission.placed, 0);
 	soniox_admission_finish(&service.admission);
 	pcm_unref(pcm);
+	pcm_unref(opus);
 }
 
 static void view(struct soniox_view *ret_view)
@@ -625,6 +688,81 @@ static void finalize_is_not_too_often(void **state)
 	finish();
 }
 
+static bool every_tenth(unsigned number)
+{
+	return number % 10 == 9;
+}
+
+static int opus_setup(void **state)
+{
+	with_opus = speaks_packets = true;
+	return 0;
+}
+
+static int opus_teardown(void **state)
+{
+	with_opus = speaks_packets = false;
+	packet_lost = NULL;
+	return 0;
+}
+
+static void packets_go_as_they_came(void **state)
+{
+	begin(1);
+	world.ogg_expected = true;
+	steps(30000, true);
+	until_ended(3000);
+	assert_words(0, 60);
+	assert_int_equal(world.gaps, 0);
+	assert_int_equal(world.eos, 1);
+	finish();
+}
+
+static void lost_packets_leave_time_true(void **state)
+{
+	packet_lost = every_tenth;
+	begin(1);
+	world.ogg_expected = true;
+	steps(30000, true);
+	until_ended(3000);
+	assert_words(0, 60); // the same words at the same times
+	assert_int_equal(world.gaps, 149); // behind the last one nothing came
+	finish();
+}
+
+static void packets_survive_faults(void **state)
+{
+	static const enum fault faults[] = {RESET, STALL, DUPLICATE, LATE, REFUSED, JUNK, NOT_FINISHED};
+	for (size_t f = 0; f < ARRAY_SIZE(faults); f++) {
+		for (uint32_t seed = 0; seed < 20; seed++) {
+			begin(seed * 104729 + (uint32_t)f);
+			world.ogg_expected = true;
+			world.fault = faults[f];
+			world.fault_ns = world.now_ns + (2000 + fake_random() % 20000) * MS;
+			steps(40000, true);
+			until_ended(20000);
+			assert_true(world.fault_done);
+			assert_words(0, 80);
+			finish();
+		}
+	}
+}
+
+// The phone turns from its track to data packets: a connection has one format, so another one follows.
+static void the_kind_of_audio_changes(void **state)
+{
+	begin(1);
+	world.ogg_expected = true;
+	steps(10000, true);
+	speaks_packets = world.ogg_expected = false;
+	steps(10000, true);
+	until_ended(5000);
+	assert_words(0, 40);
+	assert_int_equal(world.opened, 2);
+	speaks_packets = true;
+	finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -639,6 +777,10 @@ int main(void)
 		cmocka_unit_test(an_outage_longer_than_the_replay_is_told),
 		cmocka_unit_test(options_change_beside_the_old_connection),
 		cmocka_unit_test(finalize_is_not_too_often),
+		cmocka_unit_test_setup_teardown(packets_go_as_they_came, opus_setup, opus_teardown),
+		cmocka_unit_test_setup_teardown(lost_packets_leave_time_true, opus_setup, opus_teardown),
+		cmocka_unit_test_setup_teardown(packets_survive_faults, opus_setup, opus_teardown),
+		cmocka_unit_test_setup_teardown(the_kind_of_audio_changes, opus_setup, opus_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -315,7 +315,8 @@ static void on_event(void *arg, struct ws *ws, const struct ws_event *event)
 		trial->texts += event->is_text;
 		free(trial->data);
 		trial->data = malloc(event->bytes + 1);
-		memcpy(trial->data, event->data, event->bytes);
+		if (event->bytes > 0)
+			memcpy(trial->data, event->data, event->bytes);
 		trial->bytes = event->bytes;
 		if (trial->messages != trial->stop_after)
 			return;
