@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+#include "controlplane/config_soniox.h"
 #include "controlplane/config_yaml.h"
 #include "dataplane/source.h"
 
@@ -78,6 +79,7 @@ static int defaults(struct config *config)
 	ret |= set_string(&config->grpc.socket, "/run/relay/bridge.sock");
 	ret |= set_string(&config->admin.socket, "/run/relay/relayctl.sock");
 	ret |= set_string(&config->log.service, "livekit-bridge");
+	ret |= config_soniox_defaults(config);
 	return ret ? -ENOMEM : 0;
 }
 
@@ -358,6 +360,10 @@ static int load_file(struct config *config, const char *file, struct err *err)
 			ret = read_audio(&loader, config, yaml);
 		if (ret == 0)
 			ret = read_limits(&loader, config, yaml);
+		char path[64];
+		struct err sentence = {""};
+		if (ret == 0 && (ret = config_soniox_read(config, yaml, path, &sentence)) < 0)
+			ret = bad(&loader, path, sentence.text);
 		if (ret == 0 && config->dataplane.port_count == 0)
 			ret = bad(&loader, "ports", "at least one is needed");
 		if (ret == 0 && config->dataplane.worker_count == 0)
@@ -378,6 +384,8 @@ struct config *config_load(const char *file, char *const *environment, struct er
 		ret = load_file(config, file, err);
 	if (ret == 0)
 		ret = read_environment(config, environment, err);
+	if (ret == 0)
+		ret = config_soniox_finish(config, variable(environment, "SONIOX_WS_URL"), variable(environment, "SONIOX_API_KEY"), err);
 	if (ret < 0) {
 		config_free(config);
 		return NULL;
@@ -394,5 +402,6 @@ void config_free(struct config *config)
 		config->log.server, config->livekit.ca_file};
 	for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
 		free(strings[i]);
+	config_soniox_free(config);
 	free(config);
 }

@@ -7,7 +7,11 @@
 #pragma once
 
 #include "controlplane/log.h"
+#include "controlplane/soniox_message.h"
+#include "controlplane/transcript_file.h"
 #include "dataplane/dataplane.h"
+
+enum soniox_enabled { SONIOX_OFF, SONIOX_ON_REQUEST, SONIOX_ALWAYS };
 
 struct config {
 	struct {
@@ -39,6 +43,22 @@ struct config {
 		unsigned max_wait_ms;  // 60
 		unsigned data_wait_ms; // 60
 	} audio;
+	struct {
+		int enabled;          // enum soniox_enabled
+		char *url;            // of the region, or as given            SONIOX_WS_URL
+		char *key;            // out of key_file or                    SONIOX_API_KEY
+		char *ca_file;
+		int audio;            // enum soniox_audio
+		unsigned replay_ms;   // 15000
+		unsigned concurrent, per_minute; // the account's limits: 10, 100
+		unsigned rotate_ms;   // 290 minutes
+		unsigned idle_ms;     // 300000
+		unsigned stall_ms;    // 10000
+		unsigned history;     // segments kept per user, 1000
+		bool room_captions;   // publish into the room as text streams
+		struct transcript_file_config files; // dir "" = none
+		struct soniox_options options; // the defaults of every user
+	} soniox;
 	struct {
 		unsigned join_ms, signal_ms, transport_ms, first_frame_ms; // 10000, 5000, 5000, 500
 		unsigned leave_grace_ms, slot_linger_ms, recover_limit_ms; // 500, 60000, 60000

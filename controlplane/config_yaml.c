@@ -13,6 +13,8 @@
 #define STRING(type, key) CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, type, key, 0, 4096)
 #define NUMBER(type, key) CYAML_FIELD_UINT_PTR(#key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, type, key)
 #define FLAG(type, key) CYAML_FIELD_BOOL_PTR(#key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, type, key)
+#define STRINGS(type, key)                                                                                             \
+	CYAML_FIELD_SEQUENCE(#key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, type, key, &string_schema, 0, CYAML_UNLIMITED)
 #define SECTION(key)                                                                                                   \
 	CYAML_FIELD_MAPPING_PTR(#key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, struct config_yaml, key, key##_fields)
 
@@ -23,7 +25,10 @@ typedef __typeof__(*((struct config_yaml *)0)->workers) workers_section;
 typedef __typeof__(*((struct config_yaml *)0)->memory) memory_section;
 typedef __typeof__(*((struct config_yaml *)0)->livekit) livekit_section;
 typedef __typeof__(*((struct config_yaml *)0)->audio) audio_section;
+typedef __typeof__(*((struct config_yaml *)0)->soniox) soniox_section;
 typedef __typeof__(*((struct config_yaml *)0)->limits) limits_section;
+
+static const cyaml_schema_value_t string_schema = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, 256)};
 
 static const cyaml_schema_field_t grpc_fields[] = {STRING(grpc_section, socket), STRING(grpc_section, socket_mode),
 	STRING(grpc_section, socket_group), STRING(grpc_section, tcp), FLAG(grpc_section, insecure_tcp),
@@ -49,6 +54,18 @@ static const cyaml_schema_field_t memory_fields[] = {
 static const cyaml_schema_field_t livekit_fields[] = {STRING(livekit_section, ca_file), CYAML_FIELD_END};
 static const cyaml_schema_field_t audio_fields[] = {STRING(audio_section, input), NUMBER(audio_section, ring_ms),
 	NUMBER(audio_section, max_wait_ms), NUMBER(audio_section, data_wait_ms), CYAML_FIELD_END};
+static const cyaml_schema_field_t soniox_fields[] = {STRING(soniox_section, enabled), STRING(soniox_section, region),
+	STRING(soniox_section, url), STRING(soniox_section, key_file), STRING(soniox_section, ca_file),
+	STRING(soniox_section, audio), NUMBER(soniox_section, replay_ms), NUMBER(soniox_section, concurrent),
+	NUMBER(soniox_section, per_minute), NUMBER(soniox_section, rotate_ms), NUMBER(soniox_section, idle_ms),
+	NUMBER(soniox_section, stall_ms), NUMBER(soniox_section, history), FLAG(soniox_section, room_captions),
+	STRING(soniox_section, files_dir), STRING(soniox_section, files_format), NUMBER(soniox_section, files_max_kb),
+	NUMBER(soniox_section, files_keep),
+	STRING(soniox_section, model), STRINGS(soniox_section, language_hints), FLAG(soniox_section, language_hints_strict),
+	STRINGS(soniox_section, context_terms), STRING(soniox_section, context_text), FLAG(soniox_section, diarization),
+	FLAG(soniox_section, language_identification), FLAG(soniox_section, endpointing),
+	NUMBER(soniox_section, max_endpoint_delay_ms), STRING(soniox_section, translate_to),
+	STRINGS(soniox_section, translate_between), CYAML_FIELD_END};
 static const cyaml_schema_field_t limits_fields[] = {NUMBER(limits_section, join_ms), NUMBER(limits_section, signal_ms),
 	NUMBER(limits_section, transport_ms), NUMBER(limits_section, first_frame_ms),
 	NUMBER(limits_section, leave_grace_ms), NUMBER(limits_section, slot_linger_ms),
@@ -57,7 +74,7 @@ static const cyaml_schema_field_t limits_fields[] = {NUMBER(limits_section, join
 static const cyaml_schema_field_t top_fields[] = {SECTION(grpc), SECTION(admin), SECTION(log),
 	CYAML_FIELD_SEQUENCE("ports", CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, struct config_yaml, ports, &port_schema, 0,
 		CYAML_UNLIMITED),
-	SECTION(workers), SECTION(memory), SECTION(livekit), SECTION(audio), SECTION(limits), CYAML_FIELD_END};
+	SECTION(workers), SECTION(memory), SECTION(livekit), SECTION(audio), SECTION(soniox), SECTION(limits), CYAML_FIELD_END};
 static const cyaml_schema_value_t top_schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct config_yaml, top_fields)};
 
 // libcyaml tells what is wrong in one line and where it was in the next ones.

@@ -43,6 +43,14 @@ struct config_yaml {
 		unsigned *ring_ms, *max_wait_ms, *data_wait_ms;
 	} *audio;
 	struct {
+		char *enabled, *region, *url, *key_file, *ca_file, *audio, *model, *context_text, *translate_to, *files_dir, *files_format;
+		char **language_hints, **context_terms, **translate_between;
+		unsigned language_hints_count, context_terms_count, translate_between_count;
+		unsigned *replay_ms, *concurrent, *per_minute, *rotate_ms, *idle_ms, *stall_ms, *history, *max_endpoint_delay_ms,
+			*files_max_kb, *files_keep;
+		bool *diarization, *language_identification, *endpointing, *language_hints_strict, *room_captions;
+	} *soniox;
+	struct {
 		unsigned *join_ms, *signal_ms, *transport_ms, *first_frame_ms, *leave_grace_ms, *slot_linger_ms,
 			*recover_limit_ms, *max_sessions;
 	} *limits;

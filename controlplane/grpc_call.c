@@ -95,6 +95,18 @@ static bool start(struct call *call, const grpc_op *ops, size_t count, struct ca
 
 // ---- what services do
 
+const char *call_metadata(const struct call *call, const char *key, char *ret_value, size_t size)
+{
+	ret_value[0] = '\0';
+	for (size_t i = 0; i < call->metadata.count; i++) {
+		const grpc_metadata *pair = &call->metadata.metadata[i];
+		if (grpc_slice_str_cmp(pair->key, key) == 0)
+			snprintf(ret_value, size, "%.*s", (int)GRPC_SLICE_LENGTH(pair->value),
+				(const char *)GRPC_SLICE_START_PTR(pair->value));
+	}
+	return ret_value;
+}
+
 void call_read(struct call *call)
 {
 	if (call->reading || call->closed || call->finished)

@@ -110,6 +110,8 @@ bool call_write(struct call *call, const ProtobufCMessage *message) RUNS_ON(io_r
 // End with a status. Later calls of this are ignored.
 __attribute__((format(printf, 3, 4))) void call_finish(struct call *call, grpc_status_code code, const char *format, ...)
 	RUNS_ON(io_role);
+// A value of the request's metadata, "" when there is none. key is in lower case. Returns ret_value.
+const char *call_metadata(const struct call *call, const char *key, char *ret_value, size_t size);
 // Keep the call while something of it is on control.
 void call_ref(struct call *call) RUNS_ON(io_role);
 void call_unref(struct call *call) RUNS_ON(io_role);

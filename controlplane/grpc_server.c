@@ -23,6 +23,7 @@
 #include "controlplane/svc_health.h"
 #include "controlplane/svc_reflection.h"
 #include "controlplane/svc_stream.h"
+#include "controlplane/svc_transcripts.h"
 
 #define IO_THREADS 2
 #define SLOTS 64
@@ -36,14 +37,16 @@
 static const struct call_method *const bridge_methods[] = {
 	&svc_stream_audio, &svc_stream_listen, &svc_bridge_join_room, &svc_bridge_leave_room, &svc_bridge_get_status, &svc_bridge_health_check,
 	&svc_bridge_play_audio, &svc_bridge_stop_audio, &svc_health_check, &svc_health_watch, &svc_reflection_v1,
-	&svc_reflection_v1alpha, NULL};
-static const char *const bridge_names[] = {"mentra.livekit.bridge.LiveKitBridge", "relay.v1.Audio", "grpc.health.v1.Health",
-	"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", NULL};
+	&svc_reflection_v1alpha, &svc_transcripts_watch, &svc_transcripts_transcribe, &svc_transcripts_finalize,
+	&svc_transcripts_get_state, &svc_transcripts_get_totals, NULL};
+static const char *const bridge_names[] = {"mentra.livekit.bridge.LiveKitBridge", "relay.v1.Audio", "relay.v1.Transcripts",
+	"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", NULL};
 static const struct call_method *const admin_methods[] = {&svc_admin_get_version, &svc_admin_get_status,
-	&svc_admin_list_sessions, &svc_admin_get_session, &svc_admin_list_drops, &svc_admin_list_swaps, &svc_reflection_v1, &svc_reflection_v1alpha,
-	NULL};
+	&svc_admin_list_sessions, &svc_admin_get_session, &svc_admin_list_drops, &svc_admin_list_swaps, &svc_reflection_v1,
+	&svc_reflection_v1alpha, &svc_transcripts_watch, &svc_transcripts_transcribe, &svc_transcripts_finalize,
+	&svc_transcripts_get_state, &svc_transcripts_get_totals, NULL};
 static const char *const admin_names[] = {
-	"relay.v1.Admin", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", NULL};
+	"relay.v1.Admin", "relay.v1.Transcripts", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", NULL};
 
 static struct call_service bridge = {.methods = bridge_methods, .names = bridge_names, .slots = SLOTS};
 static struct call_service admin = {.methods = admin_methods, .names = admin_names, .slots = ADMIN_SLOTS, .workers = 1};

@@ -386,6 +386,11 @@ bool leg_track_subscribed(const struct leg *leg)
 	return leg->ssrc != 0;
 }
 
+const char *leg_track_sid(const struct leg *leg)
+{
+	return leg->track_sid;
+}
+
 bool leg_track_muted(const struct leg *leg)
 {
 	return leg->track_muted;

@@ -88,6 +88,7 @@ bool leg_track_muted(const struct leg *leg);
 transport_id leg_transport(const struct leg *leg); // 0: none
 bool leg_data_open(const struct leg *leg);
 uint32_t leg_voice(const struct leg *leg);         // generation in which the target was chosen
+const char *leg_track_sid(const struct leg *leg); // "" when none is subscribed
 bool leg_consent_fresh(const struct leg *leg); // answered within 5 s: GetStatus.connected
 
 // What the dataplane reports of a transport; of one that no leg has any more it is ignored.

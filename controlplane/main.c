@@ -18,11 +18,13 @@
 #include "controlplane/log.h"
 #include "controlplane/resolve.h"
 #include "controlplane/slot.h"
+#include "controlplane/soniox.h"
 #include "controlplane/ws.h"
 #include "dataplane/dataplane.h"
 
 // On SIGTERM legs say leave and streams end within this; a second signal ends at once.
 #define DRAIN_LIMIT_MS 1000
+#define SONIOX_DRAIN_LIMIT_MS 700 // of that, for the last words of whoever is transcribed
 
 extern char **environ;
 
@@ -48,10 +50,17 @@ static void on_dataplane_events(void *unused)
 		leg_transport_event(&event);
 }
 
-static void on_drained(void *unused)
+static void on_words_here(void *unused)
 {
 	(void)unused;
 	control_stop();
+}
+
+static void on_drained(void *unused)
+{
+	(void)unused;
+	ENTERS(control_role);
+	soniox_drain(SONIOX_DRAIN_LIMIT_MS, on_words_here, NULL);
 }
 
 static void on_signal(void *arg)
@@ -114,6 +123,8 @@ static int run(struct config *config)
 	if (ret == 0)
 		ret = ws_init(&err);
 	if (ret == 0)
+		ret = soniox_init(config, &err);
+	if (ret == 0)
 		ret = slots_init(config, &err);
 	if (ret == 0)
 		ret = control_watch(signal_fd, on_signal, &signal_fd);
@@ -131,6 +142,7 @@ static int run(struct config *config)
 
 	grpc_server_stop();
 	slots_finish();
+	soniox_finish();
 	ws_finish();
 	resolve_finish();
 	control_finish();

@@ -9,7 +9,7 @@
 
 #include "controlplane/request.h"
 
-#define FIELDS_MAX 64 // of one message; our largest has six
+#define FIELDS_MAX 512 // of one message; the largest is a list of terms for a recogniser
 #define DEPTH_MAX 4
 #define STRING_BYTES_MAX 1024
 
@@ -27,6 +27,7 @@ static const struct {
 	{"token", 16384},
 	{"livekit_url", 2048},
 	{"audio_url", 2048},
+	{"context_text", 10000},
 };
 
 static size_t limit_of(const char *name)

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 
 #include "controlplane/log.h"
+#include "controlplane/soniox.h"
 
 // What is still on its way out when everything was told to leave gets this long.
 #define DRAIN_SETTLE_MS 250
+#define OPUS_RING_MS 2000 // Soniox' stream empties it ten times a second
 
 struct slots slots;
 
@@ -78,15 +80,19 @@ struct slot *slot_make(const char *user_id, struct err *err)
 	if (slot != NULL) {
 		snprintf(slot->user_id, sizeof(slot->user_id), "%s", user_id);
 		slot->pcm = pcm_create(slots.config->audio.ring_ms);
+		slot->opus = config.opus = soniox_wants_packets() ? pcm_create(OPUS_RING_MS) : NULL;
 		slot->source = slot->pcm != NULL ? slot_ops.source_create(slot->pcm, &config) : NULL;
 	}
 	if (slot == NULL || slot->source == NULL) {
-		if (slot != NULL)
+		if (slot != NULL) {
 			pcm_unref(slot->pcm);
+			pcm_unref(slot->opus);
+		}
 		free(slot);
 		err_set(err, ENOMEM, "out of memory");
 		return NULL;
 	}
+	slot->soniox = soniox_slot_made(user_id, slot->pcm, slot->opus);
 	slot->since_ms = clock_wall_us() / 1000;
 	struct slot **bucket = bucket_of(user_id);
 	slot->next = *bucket;
@@ -115,8 +121,10 @@ void slot_free(struct slot *slot)
 	*link = slot->next;
 	slots.count--;
 	slot_ops.source_destroy(slot->source);
+	soniox_slot_gone(slot->soniox); // takes what is left in the ring
 	pcm_wipe(slot->pcm);
 	pcm_unref(slot->pcm);
+	pcm_unref(slot->opus);
 	free(slot);
 }
 

@@ -69,6 +69,12 @@ struct slot_stream {
 int slot_stream_attach(const char *user_id, struct slot_stream *stream) RUNS_ON(control_role);
 void slot_stream_detach(struct slot_stream *stream) RUNS_ON(control_role);
 
+// ---- captions into the room
+
+// One DataPacket on the reliable channel of the user's leg; -ENOTCONN when there is none.
+int slot_send_data(const char *user_id, const uint8_t *data, size_t bytes) RUNS_ON(control_role);
+void slot_track_sid(const char *user_id, char *ret_sid, size_t size) RUNS_ON(control_role); // "" when nothing is subscribed
+
 // ---- GetStatus, HealthCheck, relay.v1.Admin
 
 struct slot_status {

@@ -54,6 +54,8 @@ struct slot {
 	struct pcm *pcm;
 	struct source *source;
 	uint32_t generation; // given out last
+	struct soniox_user *soniox; // NULL: not transcribed
+	struct pcm *opus;           // the track's packets for it, NULL: it takes PCM
 
 	struct leg *leg; // the one that is heard
 	uint32_t leg_generation;

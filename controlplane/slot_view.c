@@ -46,6 +46,22 @@ void slot_stream_detach(struct slot_stream *stream)
 	slot_settle(slot);
 }
 
+// ---- captions into the room
+
+int slot_send_data(const char *user_id, const uint8_t *data, size_t bytes)
+{
+	const struct slot *slot = slot_find(user_id);
+	if (slot == NULL || slot->leg == NULL)
+		return -ENOTCONN;
+	return transport_send_data(leg_transport(slot->leg), true, data, bytes);
+}
+
+void slot_track_sid(const char *user_id, char *ret_sid, size_t size)
+{
+	const struct slot *slot = slot_find(user_id);
+	snprintf(ret_sid, size, "%s", slot != NULL && slot->leg != NULL ? leg_track_sid(slot->leg) : "");
+}
+
 // ---- what is seen
 
 static const char *state_word(const struct slot *slot)

@@ -23,4 +23,11 @@ const struct svc_backend svc_backend = {
 	.info = dataplane_info,
 	.swaps = swap_log_each,
 	.swap_totals = swap_log_totals,
+	.transcribe = soniox_transcribe,
+	.transcribe_defaults = soniox_default_options,
+	.finalize = soniox_finalize,
+	.listen = soniox_listen,
+	.unlisten = soniox_unlisten,
+	.transcribe_view = soniox_view,
+	.transcribe_totals = soniox_totals,
 };

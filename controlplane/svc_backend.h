@@ -9,6 +9,7 @@
 
 #include "controlplane/slot.h"
 #include "controlplane/swap_log.h"
+#include "controlplane/soniox.h"
 #include "dataplane/dataplane.h"
 
 struct svc_backend {
@@ -28,6 +29,14 @@ struct svc_backend {
 	void (*info)(struct dataplane_info *ret_info);
 	void (*swaps)(const char *user_id, bool (*fn)(const struct swap_record *record, void *arg), void *arg);
 	void (*swap_totals)(struct swap_totals *ret_totals);
+	int (*transcribe)(const char *user_id, bool on, const struct soniox_options *options, struct err *err);
+	const struct soniox_options *(*transcribe_defaults)(void);
+	int (*finalize)(const char *user_id);
+	int (*listen)(const char *user_id, struct transcript_listener *listener, uint64_t from_seq, uint64_t *ret_epoch,
+		bool *ret_complete);
+	void (*unlisten)(struct transcript_listener *listener);
+	void (*transcribe_view)(const char *user_id, struct soniox_view *ret_view);
+	void (*transcribe_totals)(struct soniox_totals *ret_totals);
 };
 
 extern const struct svc_backend svc_backend;

@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 
+#include "controlplane/log.h"
 #include "controlplane/request.h"
 #include "controlplane/svc_backend.h"
 #include "proto/mentra/livekit_bridge.pb-c.h"
@@ -40,6 +41,7 @@ struct op {
 	_Atomic(unsigned) refs;
 	ProtobufCMessage *request;
 	bool done; // control only
+	bool transcribe; // of a JoinRoom: its metadata asks for it
 	union {
 		struct slot_join join;
 		struct slot_status status;
@@ -89,9 +91,11 @@ static void work_on_control(void *arg)
 }
 
 // Takes over request.
-static void op_start(struct call *call, ProtobufCMessage *request, void (*work)(struct op *), void (*answer)(struct op *))
+static void op_start(struct call *call, ProtobufCMessage *request, bool transcribe, void (*work)(struct op *),
+	void (*answer)(struct op *))
 	RUNS_ON(io_role);
-static void op_start(struct call *call, ProtobufCMessage *request, void (*work)(struct op *), void (*answer)(struct op *))
+static void op_start(struct call *call, ProtobufCMessage *request, bool transcribe, void (*work)(struct op *),
+	void (*answer)(struct op *))
 {
 	struct op *op = calloc(1, sizeof(*op));
 	if (op == NULL) {
@@ -106,6 +110,7 @@ static void op_start(struct call *call, ProtobufCMessage *request, void (*work)(
 	op->work = work;
 	op->answer = answer;
 	op->request = request;
+	op->transcribe = transcribe;
 	atomic_init(&op->refs, 1);
 	if (svc_backend.post(work_on_control, op) < 0) {
 		op_unref(op);
@@ -142,7 +147,11 @@ static void join_answer(struct call *call, const struct slot_join *join, const c
 
 static void join_done_on_control(struct slot_join *join)
 {
-	op_answered(join->arg);
+	struct op *op = join->arg;
+	struct err err;
+	if (op->transcribe && join->success && svc_backend.transcribe(join->user_id, true, NULL, &err) < 0)
+		log_line(LOG_WARN, "Cannot transcribe", S("userId", join->user_id), S("error", err.text));
+	op_answered(op);
 }
 
 static void join_on_control(struct op *op)
@@ -190,7 +199,9 @@ static void join_room(struct call *call, const uint8_t *data, size_t bytes)
 		protobuf_c_message_free_unpacked(message, NULL);
 		return;
 	}
-	op_start(call, message, join_on_control, join_answered);
+	char word[8];
+	bool transcribe = strcmp(call_metadata(call, "x-relay-transcribe", word, sizeof(word)), "on") == 0;
+	op_start(call, message, transcribe, join_on_control, join_answered);
 }
 
 static void join_cancel_on_control(void *arg)
@@ -255,7 +266,7 @@ static void leave_room(struct call *call, const uint8_t *data, size_t bytes)
 	else if (rc < 0)
 		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "%s", err.text);
 	else
-		op_start(call, message, leave_on_control, leave_answered);
+		op_start(call, message, false, leave_on_control, leave_answered);
 }
 
 const struct call_method svc_bridge_leave_room = {
@@ -305,7 +316,7 @@ static void get_status(struct call *call, const uint8_t *data, size_t bytes)
 	else if (rc < 0)
 		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "%s", err.text);
 	else
-		op_start(call, message, status_on_control, status_answered);
+		op_start(call, message, false, status_on_control, status_answered);
 }
 
 const struct call_method svc_bridge_get_status = {
@@ -343,7 +354,7 @@ static void health_check(struct call *call, const uint8_t *data, size_t bytes)
 	if (UNPACK(health_check_request, call, data, bytes, &message, &err) < 0)
 		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "%s", err.text);
 	else
-		op_start(call, message, totals_on_control, totals_answered);
+		op_start(call, message, false, totals_on_control, totals_answered);
 }
 
 const struct call_method svc_bridge_health_check = {

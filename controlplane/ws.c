@@ -30,7 +30,9 @@ struct ws {
 	struct ws_io *io;
 	struct control_timer timer;
 	uint64_t deadline_ns; // connect_limit_ms from the start
-	uint32_t limit_ms;
+	uint32_t limit_ms, ping_s, dead_s;
+	bool text;
+	size_t message_max;
 	char addresses[ADDRESSES_MAX][INET6_ADDRSTRLEN];
 	unsigned address_count, address_next;
 	int status; // of the refused upgrade
@@ -110,6 +112,10 @@ static struct ws_io *open_io(struct ws *ws, const char *address, bool get, ws_io
 		.path = get ? ws->validate_path : ws->path,
 		.bearer = ws->bearer,
 		.ca_file = ws->ca_file,
+		.text = ws->text,
+		.message_max = ws->message_max,
+		.ping_s = ws->ping_s,
+		.dead_s = ws->dead_s,
 		.event = event,
 		.arg = ws,
 	};
@@ -184,6 +190,7 @@ static void on_io(void *arg, const struct ws_io_event *io_event)
 		event.type = WS_MESSAGE;
 		event.data = io_event->data;
 		event.bytes = io_event->bytes;
+		event.is_text = io_event->is_text;
 		ws->event(ws->arg, ws, &event);
 		break;
 	case WS_IO_END:
@@ -317,6 +324,10 @@ struct ws *ws_connect(const struct ws_config *config, struct err *err)
 	ws->event = config->event;
 	ws->arg = config->arg;
 	ws->limit_ms = config->connect_limit_ms;
+	ws->text = config->text;
+	ws->message_max = config->message_max;
+	ws->ping_s = config->ping_s;
+	ws->dead_s = config->dead_s;
 	ws->deadline_ns = clock_mono_ns() + (uint64_t)ws->limit_ms * 1000000;
 	uint8_t binary[16];
 	if (inet_pton(ws->url.ipv6 ? AF_INET6 : AF_INET, ws->url.host, binary) == 1) {
@@ -337,13 +348,23 @@ struct ws *ws_connect(const struct ws_config *config, struct err *err)
 
 int ws_send(struct ws *ws, const void *data, size_t bytes)
 {
-	return ws->phase == WS_RUNNING ? ws_io_send(ws->io, data, bytes) : -ENOTCONN;
+	return ws->phase == WS_RUNNING ? ws_io_send(ws->io, data, bytes, false) : -ENOTCONN;
+}
+
+int ws_send_text(struct ws *ws, const char *text, size_t bytes)
+{
+	return ws->phase == WS_RUNNING ? ws_io_send(ws->io, text, bytes, true) : -ENOTCONN;
+}
+
+size_t ws_queued_bytes(const struct ws *ws)
+{
+	return ws->phase == WS_RUNNING ? ws_io_queued_bytes(ws->io) : 0;
 }
 
 void ws_abandon(struct ws *ws, const void *farewell, size_t bytes)
 {
 	if (ws != NULL && (ws->phase == WS_CONNECTING || ws->phase == WS_RUNNING))
-		ws_io_send(ws->io, farewell, bytes);
+		ws_io_send(ws->io, farewell, bytes, false);
 	ws_close(ws);
 }
 

@@ -21,6 +21,8 @@
 #define KILL_AGAIN_US 20000
 #define STOP_LIMIT_NS 1500000000u
 #define STOP_TICK_US 10000
+#define PING_S 10
+#define DEAD_S 25
 #define LIBRARY_LIMIT_S 60 // ours are shorter and decide
 #define HEADER_BYTES_MAX 65536 // request head with a large token
 #define VHOSTS_MAX 4           // one for each set of trust anchors
@@ -33,6 +35,7 @@ struct node {
 	struct node *next;
 	struct ws_io *io;
 	enum node_type type;
+	bool text;
 	size_t bytes;
 	uint8_t *data;
 };
@@ -45,7 +48,9 @@ struct ws_io {
 	// immutable
 	char *address, *host, *path, *bearer, *ca_file;
 	uint16_t port;
-	bool secure, ip_host, get;
+	bool secure, ip_host, get, want_text;
+	size_t message_max;
+	lws_retry_bo_t idle; // pings; the library keeps a pointer to it
 	struct node start, close, open, end, gone;
 	// the last event; written by io before NODE_END is queued
 	bool was_open;
@@ -195,10 +200,10 @@ static int message_append(struct ws_io *io, const uint8_t *data, size_t bytes) R
 static int message_append(struct ws_io *io, const uint8_t *data, size_t bytes)
 {
 	size_t need = io->message_bytes + bytes;
-	if (need > WS_MESSAGE_MAX)
+	if (need > io->message_max)
 		return -EMSGSIZE;
 	if (need > io->message_size) {
-		size_t size = MAX_OF(need, MIN_OF(io->message_size * 2, (size_t)WS_MESSAGE_MAX));
+		size_t size = MAX_OF(need, MIN_OF(io->message_size * 2, io->message_max));
 		uint8_t *bigger = realloc(io->message, size);
 		if (bigger == NULL)
 			return -ENOMEM;
@@ -222,11 +227,11 @@ static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_
 	}
 	// Returning -1 here would make libwebsockets 4.1 write behind its buffer with what still arrives.
 	if (message_append(io, data, bytes) < 0) {
-		end(io, "the server sent a message of more than %u bytes", WS_MESSAGE_MAX);
+		end(io, "the server sent a message of more than %zu bytes", io->message_max);
 		kill_in(io, 1);
 		return 0;
 	}
-	if (!lws_is_final_fragment(wsi) || !io->message_binary)
+	if (!lws_is_final_fragment(wsi) || (!io->message_binary && !io->want_text))
 		return 0;
 	struct node *node = calloc(1, sizeof(*node));
 	size_t unread = atomic_fetch_add(&io->unread_bytes, io->message_bytes) + io->message_bytes;
@@ -236,7 +241,8 @@ static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_
 		kill_in(io, 1);
 		return 0;
 	}
-	*node = (struct node){.io = io, .type = NODE_MESSAGE, .bytes = io->message_bytes, .data = io->message};
+	*node = (struct node){.io = io, .type = NODE_MESSAGE, .text = !io->message_binary, .bytes = io->message_bytes,
+		.data = io->message};
 	io->message = NULL;
 	io->message_bytes = io->message_size = 0;
 	report(node);
@@ -248,7 +254,7 @@ static int on_writable(struct ws_io *io, struct lws *wsi)
 {
 	struct node *node = queue_take(&io->sending);
 	if (node != NULL) {
-		int rc = lws_write(wsi, node->data + LWS_PRE, node->bytes, LWS_WRITE_BINARY);
+		int rc = lws_write(wsi, node->data + LWS_PRE, node->bytes, node->text ? LWS_WRITE_TEXT : LWS_WRITE_BINARY);
 		atomic_fetch_sub(&io->queued_bytes, node->bytes);
 		node_free(node);
 		if (rc < 0)
@@ -290,7 +296,11 @@ static void on_refused(struct ws_io *io, struct lws *wsi, const char *text, size
 	unsigned status = lws_http_client_http_response(wsi);
 	if (status >= 100 && status != 101)
 		io->status = (int)status;
-	if (text == NULL || bytes == 0)
+	SSL *ssl = io->secure ? lws_get_ssl(wsi) : NULL;
+	long verified = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
+	if (verified != X509_V_OK) // the library has no words for it
+		end(io, "the server's certificate is refused: %s", X509_verify_cert_error_string(verified));
+	else if (text == NULL || bytes == 0)
 		end(io, "connection failed");
 	else
 		end(io, "%.*s", (int)MIN_OF(bytes, (size_t)200), text);
@@ -410,7 +420,6 @@ static struct lws_vhost *vhost_for(const char *ca_file)
 static void do_start(struct ws_io *io) RUNS_ON(io_role);
 static void do_start(struct ws_io *io)
 {
-	static const lws_retry_bo_t idle = {.secs_since_valid_ping = 10, .secs_since_valid_hangup = 25};
 	struct lws_client_connect_info info = {
 		.context = thread.context,
 		.vhost = vhost_for(io->ca_file),
@@ -424,7 +433,7 @@ static void do_start(struct ws_io *io)
 		.ietf_version_or_minus_one = -1,
 		.userdata = io,
 		.pwsi = &io->wsi,
-		.retry_and_idle_policy = io->get ? NULL : &idle,
+		.retry_and_idle_policy = io->get ? NULL : &io->idle,
 		.ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT,
 	};
 	if (io->secure)
@@ -599,6 +608,7 @@ static void deliver(struct node *node)
 		event.type = WS_IO_MESSAGE;
 		event.data = node->data;
 		event.bytes = node->bytes;
+		event.is_text = node->text;
 		atomic_fetch_sub(&io->unread_bytes, node->bytes);
 		break;
 	case NODE_END:
@@ -658,6 +668,10 @@ static void io_fill(struct ws_io *io, const struct ws_io_config *config)
 	io->secure = config->secure;
 	io->ip_host = config->ip_host;
 	io->get = config->get;
+	io->want_text = config->text;
+	io->message_max = config->message_max != 0 ? config->message_max : WS_MESSAGE_MAX;
+	io->idle = (lws_retry_bo_t){.secs_since_valid_ping = (uint16_t)(config->ping_s != 0 ? config->ping_s : PING_S),
+		.secs_since_valid_hangup = (uint16_t)(config->dead_s != 0 ? config->dead_s : DEAD_S)};
 	io->event = config->event;
 	io->arg = config->arg;
 	io->start = (struct node){.io = io, .type = NODE_START};
@@ -683,7 +697,12 @@ struct ws_io *ws_io_open(const struct ws_io_config *config)
 	return io;
 }
 
-int ws_io_send(struct ws_io *io, const void *data, size_t bytes)
+size_t ws_io_queued_bytes(const struct ws_io *io)
+{
+	return atomic_load(&io->queued_bytes);
+}
+
+int ws_io_send(struct ws_io *io, const void *data, size_t bytes, bool text)
 {
 	if (io->ended || io->closed)
 		return -ENOTCONN;
@@ -696,8 +715,9 @@ int ws_io_send(struct ws_io *io, const void *data, size_t bytes)
 		free(copy);
 		return -ENOMEM;
 	}
-	memcpy(copy + LWS_PRE, data, bytes);
-	*node = (struct node){.io = io, .type = NODE_SEND, .bytes = bytes, .data = copy};
+	if (bytes > 0)
+		memcpy(copy + LWS_PRE, data, bytes);
+	*node = (struct node){.io = io, .type = NODE_SEND, .text = text, .bytes = bytes, .data = copy};
 	atomic_fetch_add(&io->queued_bytes, bytes);
 	command(node);
 	return 0;

@@ -18,7 +18,7 @@ enum ws_io_event_type {
 
 struct ws_io_event {
 	enum ws_io_event_type type;
-	bool was_open;
+	bool was_open, is_text;
 	int status;
 	const uint8_t *data;
 	size_t bytes;
@@ -33,6 +33,9 @@ struct ws_io_config { // all strings are copied
 	bool get;             // ask once over plain HTTP instead of upgrading
 	const char *host;     // Host header, and without its port the name in SNI and certificate
 	const char *path, *bearer, *ca_file;
+	bool text;           // deliver text messages
+	size_t message_max;  // 0: WS_MESSAGE_MAX
+	uint32_t ping_s, dead_s; // 0: 10 and 25
 	ws_io_fn *event;
 	void *arg;
 };
@@ -43,7 +46,8 @@ struct ws_io_config { // all strings are copied
 int ws_io_init(struct err *err);
 void ws_io_finish(void);
 struct ws_io *ws_io_open(const struct ws_io_config *config) RUNS_ON(control_role); // NULL: out of memory
-int ws_io_send(struct ws_io *io, const void *data, size_t bytes) RUNS_ON(control_role);
+int ws_io_send(struct ws_io *io, const void *data, size_t bytes, bool text) RUNS_ON(control_role);
+size_t ws_io_queued_bytes(const struct ws_io *io); // of messages that have not been handed to the network
 // No event after this. What is queued is sent, also by a connection that is only being opened, then a close frame, within a
 // second; then it frees itself. Takes NULL.
 void ws_io_close(struct ws_io *io) RUNS_ON(control_role);

@@ -23,6 +23,8 @@ struct source *source_create(struct pcm *pcm, const struct source_config *config
 	if (source->config.remainder_ms == 0)
 		source->config.remainder_ms = 40;
 	source->pcm = pcm_ref(pcm);
+	if (source->config.opus != NULL)
+		pcm_ref(source->config.opus);
 	opus_dec_init(&source->decoder, source->decoder_memory);
 	jitter_init(&source->track.jitter, source->config.max_wait_ms);
 	seqbyte_init(&source->order, source->config.data_wait_ms);
@@ -34,6 +36,7 @@ void source_destroy(struct source *source)
 	if (source == NULL)
 		return;
 	pcm_unref(source->pcm);
+	pcm_unref(source->config.opus);
 	free(source);
 }
 

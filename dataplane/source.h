@@ -23,6 +23,10 @@ struct source_config {
 	uint32_t max_wait_ms;     // bound of the reorder wait, default 60
 	uint32_t data_wait_ms;    // reorder wait of the data way, default 60
 	uint32_t remainder_ms;    // a remainder older than this is flushed as a shorter frame, 40
+	// The track's packets in order, before they are decoded; NULL: nobody wants them. The source takes a reference. A cell is
+	// one packet: its bytes stand in samples, media_us is its RTP time (32 bits, 48 kHz), PCM_F_FENCE says that it does not go on
+	// where the one before it ended. Packets longer than a cell are left out.
+	struct pcm *opus;
 };
 
 // One decrypted RTP packet, header already parsed (rtp.h).

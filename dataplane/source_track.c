@@ -103,6 +103,27 @@ static void fill(struct source *source, const struct jitter_packet *packet, unsi
 	track->timestamp_next = packet->timestamp;
 }
 
+// The packet as it came, for who sends it on undecoded. What separates it from the one before is judged as fill() does.
+static void hand_on(struct source *source, const struct jitter_packet *packet, unsigned lost) RUNS_ON(worker_role)
+{
+	const struct source_track *track = &source->track;
+	int32_t ticks = (int32_t)(packet->timestamp - track->timestamp_next);
+	bool goes_on = track->decoded && ticks >= 0 && ticks <= SOURCE_FILL_MAX_MS * RTP_TICKS_PER_MS && !source->fence &&
+		       (ticks == 0 || lost > 0 || !source->muted);
+	if (packet->bytes > PCM_CELL_BYTES)
+		return;
+	struct pcm_frame frame = {
+		.media_us = packet->timestamp,
+		.capture_us = capture_us(source, packet->timestamp, packet->arrival_ns),
+		.arrival_ns = packet->arrival_ns,
+		.generation = source->generation,
+		.flags = goes_on ? 0 : PCM_F_FENCE,
+		.bytes = packet->bytes,
+	};
+	memcpy(frame.samples, packet->payload, packet->bytes);
+	pcm_write(source->config.opus, &frame);
+}
+
 static void deliver(struct source *source, const struct jitter_packet *packet, unsigned lost) RUNS_ON(worker_role)
 {
 	if (UNLIKELY(source_watched(source, packet->arrival_ns))) {
@@ -116,6 +137,8 @@ static void deliver(struct source *source, const struct jitter_packet *packet, u
 		stats_add(&source->counters.swap_lost, lost);
 	}
 	stats_add(&source->counters.lost, lost);
+	if (source->config.opus != NULL)
+		hand_on(source, packet, lost);
 	fill(source, packet, lost);
 	int count = opus_dec_packet(&source->decoder, packet->payload, packet->bytes, source->samples);
 	if (count <= 0) {

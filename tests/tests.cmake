@@ -22,6 +22,8 @@ foreach(source IN LISTS UNIT_SOURCES)
   add_test(NAME unit.${name} COMMAND ${name})
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endforeach()
+pkg_check_modules(OPUSFILE REQUIRED IMPORTED_TARGET opusfile)
+target_link_libraries(ogg_opus_test PRIVATE PkgConfig::OPUSFILE PkgConfig::OPUS)
 
 # It puts a ring device into the place of the configured one before a worker runs.
 target_link_libraries(hostility_test PRIVATE rte_net_ring)

@@ -7,6 +7,7 @@
 #include "controlplane/relayctl/args.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -16,6 +17,7 @@ static const struct {
 	{"status", ARGS_STATUS},
 	{"sessions", ARGS_SESSIONS},
 	{"session", ARGS_SESSION},
+	{"captions", ARGS_CAPTIONS},
 	{"drops", ARGS_DROPS},
 	{"swaps", ARGS_SWAPS},
 	{"version", ARGS_VERSION},
@@ -30,6 +32,7 @@ const char args_help[] =
 	"  status --watch  the same, every second\n"
 	"  sessions        every user with a session\n"
 	"  session USER    all that is known of one\n"
+	"  captions USER   what the user says, as it is said; what is not final yet is written over\n"
 	"  drops           every reason a packet or frame can be dropped for, with its count\n"
 	"  swaps [USER]    JoinRooms that found a session: how each was replaced, how fast, what it cost\n"
 	"  version         of relayctl and of the relayd that answers\n"
@@ -39,6 +42,8 @@ const char args_help[] =
 	"                     (default: $RELAYCTL_SOCKET, then " ARGS_DEFAULT_SOCKET ")\n"
 	"  -j, --json         for programs: one JSON object, names that stay\n"
 	"  -w, --watch        again every second until interrupted\n"
+	"  -f, --finals       of captions: only what is final\n"
+	"      --from SEQ     of captions: also what was said from this segment on; 0: only what comes (default: 1)\n"
 	"  -h, --help  -V, --version\n"
 	"\n"
 	"A command may be shortened as long as it is the only one that begins so.\n"
@@ -68,7 +73,7 @@ static bool find_command(const char *word, struct args *args)
 		snprintf(args->error, sizeof(args->error), "\"%s\" could be %s", word, names);
 	else if (matches == 0)
 		snprintf(args->error, sizeof(args->error),
-			"\"%.*s\" is no command; expected status, sessions, session, drops, swaps, version or help", SHOWN, word);
+			"\"%.*s\" is no command; expected status, sessions, session, captions, drops, swaps, version or help", SHOWN, word);
 	return matches == 1;
 }
 
@@ -96,15 +101,34 @@ static int option(int left, char *const *words, struct args *args)
 		snprintf(args->error, sizeof(args->error), "%s expects a path", word);
 		return 0;
 	}
+	if (strcmp(word, "-f") == 0 || strcmp(word, "--finals") == 0) {
+		args->finals = true;
+		return 1;
+	}
+	if (strcmp(word, "--from") == 0 || strncmp(word, "--from=", 7) == 0) {
+		bool apart = word[6] == '\0';
+		const char *number = apart ? (left > 1 ? words[1] : "") : word + 7;
+		char *end;
+		args->from_seq = strtoull(number, &end, 10);
+		if (number[0] >= '0' && number[0] <= '9' && *end == '\0')
+			return apart ? 2 : 1;
+		snprintf(args->error, sizeof(args->error), "--from expects the number of a segment");
+		return 0;
+	}
 	snprintf(args->error, sizeof(args->error),
 		"\"%.*s\" is no option; expected --socket PATH, --json, --watch, --help or --version", SHOWN, word);
 	return 0;
 }
 
+static bool takes_user(enum args_command command)
+{
+	return command == ARGS_SESSION || command == ARGS_CAPTIONS;
+}
+
 bool args_parse(int count, char *const *words, const char *environment_socket, struct args *ret_args)
 {
 	bool given = environment_socket != NULL && environment_socket[0] != '\0';
-	*ret_args = (struct args){.command = ARGS_HELP, .socket = given ? environment_socket : ARGS_DEFAULT_SOCKET};
+	*ret_args = (struct args){.command = ARGS_HELP, .from_seq = 1, .socket = given ? environment_socket : ARGS_DEFAULT_SOCKET};
 	bool have_command = false, words_only = false;
 	for (int i = 0; i < count;) {
 		const char *word = words[i];
@@ -129,7 +153,7 @@ bool args_parse(int count, char *const *words, const char *environment_socket, s
 				return false;
 			have_command = true;
 			i++;
-		} else if ((ret_args->command == ARGS_SESSION || ret_args->command == ARGS_SWAPS) && ret_args->user == NULL) {
+		} else if ((takes_user(ret_args->command) || ret_args->command == ARGS_SWAPS) && ret_args->user == NULL) {
 			ret_args->user = word;
 			i++;
 		} else {
@@ -139,11 +163,12 @@ bool args_parse(int count, char *const *words, const char *environment_socket, s
 	}
 	if (!have_command) {
 		snprintf(ret_args->error, sizeof(ret_args->error),
-			"expected a command: status, sessions, session, drops, swaps, version or help");
+			"expected a command: status, sessions, session, captions, drops, swaps, version or help");
 		return false;
 	}
-	if (ret_args->command == ARGS_SESSION && (ret_args->user == NULL || ret_args->user[0] == '\0')) {
-		snprintf(ret_args->error, sizeof(ret_args->error), "session expects a user: relayctl session USER");
+	if (takes_user(ret_args->command) && (ret_args->user == NULL || ret_args->user[0] == '\0')) {
+		const char *name = ret_args->command == ARGS_SESSION ? "session" : "captions";
+		snprintf(ret_args->error, sizeof(ret_args->error), "%s expects a user: relayctl %s USER", name, name);
 		return false;
 	}
 	return true;

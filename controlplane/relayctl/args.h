@@ -10,13 +10,14 @@
 
 #define ARGS_DEFAULT_SOCKET "/run/relay/relayctl.sock"
 
-enum args_command { ARGS_STATUS, ARGS_SESSIONS, ARGS_SESSION, ARGS_DROPS, ARGS_SWAPS, ARGS_VERSION, ARGS_HELP };
+enum args_command { ARGS_STATUS, ARGS_SESSIONS, ARGS_SESSION, ARGS_CAPTIONS, ARGS_DROPS, ARGS_SWAPS, ARGS_VERSION, ARGS_HELP };
 
 struct args {
 	enum args_command command;
 	const char *socket;
-	const char *user; // of session and swaps
-	bool json, watch;
+	const char *user; // of session, captions and swaps
+	bool json, watch, finals;
+	unsigned long long from_seq; // of captions
 	char error[256]; // what is wrong and what was expected
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 //
-// client.c - one unary call of relay.v1.Admin after the other, over relayd's operator socket.
+// client.c - calls of relay.v1 one after the other, over relayd's operator socket.
 //
 // Runs on: any (relayctl has one thread).
 
@@ -160,6 +160,69 @@ enum client_result client_call(const char *method, const ProtobufCMessage *reque
 	grpc_byte_buffer_destroy(sent);
 	if (received != NULL)
 		grpc_byte_buffer_destroy(received);
+	grpc_metadata_array_destroy(&initial);
+	grpc_metadata_array_destroy(&trailing);
+	grpc_slice_unref(details);
+	grpc_call_unref(call);
+	return result;
+}
+
+// One batch to its end.
+static bool batch(grpc_call *call, const grpc_op *ops, size_t count)
+{
+	if (grpc_call_start_batch(call, ops, count, (void *)ops, NULL) != GRPC_CALL_OK)
+		return false;
+	return grpc_completion_queue_pluck(client.queue, (void *)ops, gpr_inf_future(GPR_CLOCK_REALTIME), NULL).success != 0;
+}
+
+static bool answers_take(grpc_call *call, const ProtobufCMessageDescriptor *descriptor,
+	bool (*take)(void *arg, const ProtobufCMessage *message), void *arg)
+{
+	for (;;) {
+		grpc_byte_buffer *received = NULL;
+		grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &received};
+		if (!batch(call, &op, 1) || received == NULL)
+			return true;
+		ProtobufCMessage *message = unpack(received, descriptor);
+		grpc_byte_buffer_destroy(received);
+		bool more = message != NULL && take(arg, message);
+		if (message != NULL)
+			protobuf_c_message_free_unpacked(message, NULL);
+		if (!more)
+			return false;
+	}
+}
+
+enum client_result client_stream(const char *method, const ProtobufCMessage *request,
+	const ProtobufCMessageDescriptor *descriptor, bool (*take)(void *arg, const ProtobufCMessage *message), void *arg)
+{
+	grpc_slice path = grpc_slice_from_copied_string(method);
+	grpc_call *call = grpc_channel_create_call(client.channel, NULL, GRPC_PROPAGATE_DEFAULTS, client.queue, path, NULL,
+		gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+	grpc_slice_unref(path);
+	grpc_slice packed = grpc_slice_malloc(protobuf_c_message_get_packed_size(request));
+	protobuf_c_message_pack(request, GRPC_SLICE_START_PTR(packed));
+	grpc_byte_buffer *sent = grpc_raw_byte_buffer_create(&packed, 1);
+	grpc_slice_unref(packed);
+	grpc_metadata_array initial, trailing;
+	grpc_metadata_array_init(&initial);
+	grpc_metadata_array_init(&trailing);
+	grpc_status_code status = GRPC_STATUS_UNKNOWN;
+	grpc_slice details = grpc_empty_slice();
+	grpc_op begin[4] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}, {.op = GRPC_OP_SEND_MESSAGE},
+		{.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT}, {.op = GRPC_OP_RECV_INITIAL_METADATA}};
+	begin[1].data.send_message.send_message = sent;
+	begin[3].data.recv_initial_metadata.recv_initial_metadata = &initial;
+	grpc_op end = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT};
+	end.data.recv_status_on_client.status = &status;
+	end.data.recv_status_on_client.status_details = &details;
+	end.data.recv_status_on_client.trailing_metadata = &trailing;
+	bool to_the_end = !batch(call, begin, 4) || answers_take(call, descriptor, take, arg);
+	if (!to_the_end)
+		grpc_call_cancel(call, NULL);
+	(void)batch(call, &end, 1);
+	enum client_result result = status == GRPC_STATUS_OK || !to_the_end ? CLIENT_OK : explain(status, details);
+	grpc_byte_buffer_destroy(sent);
 	grpc_metadata_array_destroy(&initial);
 	grpc_metadata_array_destroy(&trailing);
 	grpc_slice_unref(details);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "controlplane/relayctl/args.h"
+#include "controlplane/relayctl/captions.h"
 #include "controlplane/relayctl/client.h"
 #include "controlplane/relayctl/show.h"
 
@@ -59,6 +60,9 @@ static enum client_result run(const struct args *args)
 	case ARGS_VERSION:
 		result = client_call("/relay.v1.Admin/GetVersion", &nothing.base, &relay__v1__version__descriptor, &answer);
 		break;
+	case ARGS_CAPTIONS:
+		result = captions_follow(args);
+		break;
 	case ARGS_HELP:
 		break;
 	}
@@ -72,16 +76,20 @@ static enum client_result run(const struct args *args)
 		printf("\033[H\033[2J");
 	switch (args->command) {
 	case ARGS_STATUS:
-		args->json ? print_json(json_status((void *)answer), args->watch) : show_status((void *)answer);
+		args->json ? print_json(captions_json_status(json_status((void *)answer)), args->watch) : show_status((void *)answer);
+		if (!args->json)
+			captions_show_totals();
 		break;
 	case ARGS_SESSIONS:
 		args->json ? print_json(json_sessions((void *)answer), args->watch) : show_sessions((void *)answer);
 		break;
 	case ARGS_SESSION:
 		if (args->json) {
-			print_json(json_session_swaps((void *)answer, (void *)swaps), args->watch);
+			json_t *seen = json_session_swaps((void *)answer, (void *)swaps);
+			print_json(captions_json_session(seen, args->user), args->watch);
 		} else {
 			show_session((void *)answer);
+			captions_show_state(args->user);
 			show_swaps((void *)swaps);
 		}
 		break;
@@ -94,8 +102,9 @@ static enum client_result run(const struct args *args)
 	case ARGS_VERSION:
 		args->json ? print_json(json_version((void *)answer), args->watch) : show_version((void *)answer);
 		break;
+	case ARGS_CAPTIONS:
 	case ARGS_HELP:
-		break;
+		return CLIENT_OK;
 	}
 	protobuf_c_message_free_unpacked(answer, NULL);
 	if (swaps != NULL)

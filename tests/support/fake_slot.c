@@ -23,6 +23,7 @@ struct fake_user {
 	char name[64];
 	struct pcm *pcm;
 	struct slot_stream *stream;
+	struct transcript *transcript; // NULL: not transcribed
 	_Atomic(uint64_t) delivered;
 	_Atomic(unsigned) attaches, detaches;
 };
@@ -91,8 +92,10 @@ static inline void fake_finish(void)
 	pthread_cond_signal(&fake.cond);
 	pthread_mutex_unlock(&fake.mutex);
 	pthread_join(fake.thread, NULL);
-	for (unsigned i = 0; i < fake.user_count; i++)
+	for (unsigned i = 0; i < fake.user_count; i++) {
+		transcript_free(fake.users[i].transcript);
 		pcm_unref(fake.users[i].pcm);
+	}
 	fake.user_count = 0;
 }
 
@@ -292,7 +295,88 @@ static void fake_swap_totals(struct swap_totals *ret_totals)
 	*ret_totals = (struct swap_totals){.count = 9, .by_kind = {[SWAP_RESUME] = 9}, .worst_gap_us = 21000};
 }
 
+// ---- transcription: user "off..." may not, finalize says that it was too soon
+
+static struct soniox_options fake_options = {.model = "fake"};
+static char fake_last_model[64];
+
+static const struct soniox_options *fake_defaults(void)
+{
+	return &fake_options;
+}
+
+static int64_t fake_spoken_at(void *arg, uint64_t ms)
+{
+	return (int64_t)ms * 1000;
+}
+
+static int fake_transcribe(const char *user_id, bool on, const struct soniox_options *options, struct err *err)
+{
+	struct fake_user *user = fake_find(user_id);
+	struct transcript_config config = {.history_segments = 5000, .history_bytes = 1 << 20, .spoken_at_us = fake_spoken_at};
+	if (strncmp(user_id, "off", 3) == 0)
+		return err_set(err, EPERM, "transcription is off");
+	if (user == NULL)
+		return err_set(err, ENOENT, "session not found for user %s", user_id);
+	if (options != NULL && soniox_options_check(options, err) < 0)
+		return -EINVAL;
+	snprintf(fake_last_model, sizeof(fake_last_model), "%s", options != NULL ? options->model : "as configured");
+	if (!on || user->transcript == NULL)
+		transcript_free(user->transcript);
+	user->transcript = !on ? NULL : user->transcript != NULL ? user->transcript : transcript_create(&config);
+	return 0;
+}
+
+static int fake_finalize(const char *user_id)
+{
+	struct fake_user *user = fake_find(user_id);
+	return user == NULL || user->transcript == NULL ? -ENOENT : -EAGAIN;
+}
+
+static int fake_listen(const char *user_id, struct transcript_listener *listener, uint64_t from_seq, uint64_t *ret_epoch,
+	bool *ret_complete)
+{
+	struct fake_user *user = fake_find(user_id);
+	if (user == NULL)
+		return -ENOENT;
+	if (user->transcript == NULL)
+		return -ESRCH;
+	*ret_epoch = transcript_epoch(user->transcript);
+	*ret_complete = transcript_listen(user->transcript, listener, from_seq);
+	return 0;
+}
+
+static void fake_unlisten(struct transcript_listener *listener)
+{
+	for (unsigned i = 0; i < fake.user_count; i++)
+		if (fake.users[i].transcript != NULL)
+			transcript_unlisten(fake.users[i].transcript, listener);
+}
+
+static void fake_transcribe_view(const char *user_id, struct soniox_view *ret_view)
+{
+	struct fake_user *user = fake_find(user_id);
+	*ret_view = (struct soniox_view){0};
+	if (user == NULL || user->transcript == NULL)
+		return;
+	*ret_view = (struct soniox_view){.exists = true, .state = SONIOX_LIVE, .health = SONIOX_STARVED, .sent_ms = 4200,
+		.epoch = transcript_epoch(user->transcript)};
+	transcript_stats(user->transcript, &ret_view->transcript);
+}
+
+static void fake_transcribe_totals(struct soniox_totals *ret_totals)
+{
+	*ret_totals = (struct soniox_totals){.enabled = true, .users = 3, .places = 10, .alarm = "no money"};
+}
+
 const struct svc_backend svc_backend = {
+	.transcribe = fake_transcribe,
+	.transcribe_defaults = fake_defaults,
+	.finalize = fake_finalize,
+	.listen = fake_listen,
+	.unlisten = fake_unlisten,
+	.transcribe_view = fake_transcribe_view,
+	.transcribe_totals = fake_transcribe_totals,
 	.post = fake_post,
 	.drop = fake_drop,
 	.control_lag_max_us = fake_lag,

@@ -70,6 +70,9 @@ static inline bool client_pluck(struct client_call *call, void *tag)
 	return event.type == GRPC_OP_COMPLETE && event.success;
 }
 
+// x-relay-transcribe of the next calls, NULL: none.
+static const char *client_metadata;
+
 static inline void client_start(struct client_call *call, struct client *client, const char *method, unsigned limit_ms)
 {
 	memset(call, 0, sizeof(*call));
@@ -81,6 +84,13 @@ static inline void client_start(struct client_call *call, struct client *client,
 	grpc_metadata_array_init(&call->initial);
 	grpc_metadata_array_init(&call->trailing);
 	grpc_op ops[2] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}, {.op = GRPC_OP_RECV_STATUS_ON_CLIENT}};
+	grpc_metadata pair;
+	if (client_metadata != NULL) {
+		pair.key = grpc_slice_from_static_string("x-relay-transcribe");
+		pair.value = grpc_slice_from_static_string(client_metadata);
+		ops[0].data.send_initial_metadata.count = 1;
+		ops[0].data.send_initial_metadata.metadata = &pair;
+	}
 	ops[1].data.recv_status_on_client.status = &call->status;
 	ops[1].data.recv_status_on_client.status_details = &call->details;
 	ops[1].data.recv_status_on_client.trailing_metadata = &call->trailing;

@@ -351,7 +351,7 @@ static void reflection_in_both_versions(void **state)
 		request.list_services = empty;
 		assert_true(client_initial(&call));
 		Grpc__Reflection__V1__ServerReflectionResponse *response = reflect(&call, &request);
-		assert_int_equal(response->list_services_response->n_service, 5);
+		assert_int_equal(response->list_services_response->n_service, 6);
 		assert_string_equal(response->list_services_response->service[0]->name, "mentra.livekit.bridge.LiveKitBridge");
 		assert_string_equal(response->list_services_response->service[1]->name, "relay.v1.Audio");
 		protobuf_c_message_free_unpacked(&response->base, NULL);

@@ -56,6 +56,20 @@ static void commands_and_prefixes(void **state)
 	expect_error("is no command");
 }
 
+static void captions_have_options_of_their_own(void **state)
+{
+	assert_true(parse("", 5, "captions", "u", "--from", "7", "-f"));
+	assert_int_equal(args.command, ARGS_CAPTIONS);
+	assert_string_equal(args.user, "u");
+	assert_int_equal(args.from_seq, 7);
+	assert_true(args.finals);
+	assert_true(parse("", 2, "captions", "u"));
+	assert_int_equal(args.from_seq, 1);
+	assert_false(parse("", 1, "captions"));
+	assert_false(parse("", 4, "captions", "u", "--from", "x"));
+	assert_false(parse("", 3, "captions", "u", "--from"));
+}
+
 static void options_stand_anywhere(void **state)
 {
 	assert_true(parse("/env.sock", 3, "--json", "status", "-w"));
@@ -92,7 +106,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commands_and_prefixes),
-		cmocka_unit_test(options_stand_anywhere),
+		cmocka_unit_test(captions_have_options_of_their_own), cmocka_unit_test(options_stand_anywhere),
 		cmocka_unit_test(errors_name_the_word),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,7 @@ static struct {
 	SSL_CTX *tls; // NULL: plain
 	pthread_t thread;
 	char last_request[8192];
-	_Atomic(unsigned) pongs;
+	_Atomic(unsigned) pongs, pings;
 	char close_seen[64];
 	_Atomic(bool) leave_seen;
 } server;
@@ -136,9 +136,21 @@ static void echo(struct stream *s)
 			atomic_fetch_add(&server.pongs, 1);
 		if (op == 2 && bytes == 5 && memcmp(data, "leave", 5) == 0)
 			atomic_store(&server.leave_seen, true);
-		if (op == 2)
-			put_frame(s, 0x82, data, bytes);
+		if (op == 1 || op == 2)
+			put_frame(s, (uint8_t)(0x80 | op), data, bytes);
+		if (op == 9)
+			atomic_fetch_add(&server.pings, 1);
 	}
+}
+
+// Says nothing and answers no ping: a peer whose network died.
+static void dead(struct stream *s)
+{
+	static __thread uint8_t data[256];
+	size_t bytes;
+	for (int op; (op = get_frame(s, data, sizeof(data), &bytes)) >= 0 && op != 8;)
+		if (op == 9)
+			atomic_fetch_add(&server.pings, 1);
 }
 
 // What the server does is named by the path.
@@ -187,6 +199,9 @@ static void serve(struct stream *s, const char *request)
 			(void)get_frame(s, data, sizeof(data), &bytes);
 			return;
 		} else if (strcmp(path, "/ws/lost") == 0) {
+			return;
+		} else if (strcmp(path, "/ws/dead") == 0) {
+			dead(s);
 			return;
 		}
 		if (strcmp(path, "/ws/midframe") != 0)
@@ -259,7 +274,9 @@ struct trial {
 	const void *send; // after OPEN
 	size_t send_bytes;
 	unsigned stop_after; // messages
-	bool close_at_open;
+	bool close_at_open, as_text, want_text;
+	size_t message_max;
+	uint32_t ping_s, dead_s;
 	// seen
 	unsigned opens, messages, ends;
 	enum ws_event_type end;
@@ -267,6 +284,7 @@ struct trial {
 	char text[512];
 	uint8_t *data; // of the last message
 	size_t bytes;
+	unsigned texts; // of the messages
 	struct control_timer watchdog;
 };
 
@@ -283,7 +301,9 @@ static void on_event(void *arg, struct ws *ws, const struct ws_event *event)
 	switch (event->type) {
 	case WS_OPEN:
 		trial->opens++;
-		if (trial->send != NULL)
+		if (trial->as_text)
+			assert_int_equal(ws_send_text(ws, trial->send, trial->send_bytes), 0);
+		else if (trial->send != NULL)
 			assert_int_equal(ws_send(ws, trial->send, trial->send_bytes), 0);
 		if (!trial->close_at_open)
 			return;
@@ -292,9 +312,11 @@ static void on_event(void *arg, struct ws *ws, const struct ws_event *event)
 		return;
 	case WS_MESSAGE:
 		trial->messages++;
+		trial->texts += event->is_text;
 		free(trial->data);
 		trial->data = malloc(event->bytes + 1);
-		memcpy(trial->data, event->data, event->bytes);
+		if (event->bytes > 0)
+			memcpy(trial->data, event->data, event->bytes);
 		trial->bytes = event->bytes;
 		if (trial->messages != trial->stop_after)
 			return;
@@ -327,6 +349,10 @@ static void run(struct trial *trial)
 		.ca_file = trial->ca_file,
 		.connect_limit_ms = trial->limit_ms == 0 ? 5000 : trial->limit_ms,
 		.validate_url = trial->validate == NULL ? NULL : validate,
+		.text = trial->want_text,
+		.message_max = trial->message_max,
+		.ping_s = trial->ping_s,
+		.dead_s = trial->dead_s,
 		.event = on_event,
 		.arg = trial,
 	};
@@ -415,6 +441,43 @@ static void test_fragments(void **state)
 	assert_int_equal(first.bytes, 13);
 	assert_memory_equal(first.data, "one two three", 13);
 	free(first.data);
+}
+
+static void test_text(void **state)
+{
+	struct trial trial = {.path = "/ws/echo", .send = "{\"a\":1}", .send_bytes = 7, .as_text = true, .want_text = true,
+		.stop_after = 1};
+	run(&trial);
+	assert_int_equal(trial.texts, 1);
+	assert_int_equal(trial.bytes, 7);
+	assert_memory_equal(trial.data, "{\"a\":1}", 7);
+	free(trial.data);
+	struct trial empty = {.path = "/ws/echo", .as_text = true, .want_text = true, .stop_after = 1};
+	run(&empty);
+	assert_int_equal(empty.texts, 1);
+	assert_int_equal(empty.bytes, 0);
+	free(empty.data);
+	struct trial both = {.path = "/ws/fragments", .want_text = true, .stop_after = 3};
+	run(&both);
+	assert_int_equal(both.texts, 1);
+	free(both.data);
+}
+
+static void test_own_limit(void **state)
+{
+	struct trial trial = {.path = "/ws/big", .message_max = 1000};
+	run(&trial);
+	assert_int_equal(trial.end, WS_CLOSED);
+	assert_string_equal(trial.text, "the server sent a message of more than 1000 bytes");
+}
+
+static void test_dead_peer(void **state)
+{
+	struct trial trial = {.path = "/ws/dead", .ping_s = 1, .dead_s = 2};
+	run(&trial);
+	assert_int_equal(trial.ends, 1);
+	assert_int_equal(trial.end, WS_CLOSED);
+	assert_true(atomic_load(&server.pings) > 0);
 }
 
 static void test_ends(void **state)
@@ -570,6 +633,8 @@ static void tls_trial(const char *names, const char *host, bool trusted, bool su
 	assert_int_equal(trial.messages, success);
 	if (!success) {
 		assert_int_equal(trial.end, WS_FAILED);
+		if (strcasestr(trial.text, "certificate") == NULL)
+			fail_msg("\"%s\" does not say that it is the certificate", trial.text);
 		assert_string_equal(server.last_request, ""); // the token was not shown
 	}
 	free(trial.data);
@@ -598,6 +663,9 @@ int main(void)
 		PLAIN(test_largest_message),
 		PLAIN(test_close_flushes),
 		PLAIN(test_fragments),
+		PLAIN(test_text),
+		PLAIN(test_own_limit),
+		PLAIN(test_dead_peer),
 		PLAIN(test_ends),
 		PLAIN(test_refused),
 		PLAIN(test_no_http),

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: ISC
+//
+// captions.h - what users say, live in the terminal; and how their transcription is.
+//
+// Runs on: any (relayctl has one thread).
+#pragma once
+
+#include <jansson.h>
+
+#include "controlplane/relayctl/args.h"
+#include "controlplane/relayctl/client.h"
+#include "proto/relay/v1/transcripts.pb-c.h"
+
+// Until the user leaves or the operator interrupts.
+enum client_result captions_follow(const struct args *args);
+
+// Added to the session of a user and to the status. Nothing when the relayd does not transcribe.
+void captions_show_state(const char *user);
+void captions_show_totals(void);
+json_t *captions_json_session(json_t *object, const char *user); // the same object, with "transcription"
+json_t *captions_json_status(json_t *object);                    // the same object, with "transcription"

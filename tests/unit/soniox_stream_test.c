@@ -1,0 +1,786 @@
+// SPDX-License-Identifier: ISC
+//
+// soniox_stream_test.c - a user's stream against a scripted recogniser, in made-up time: no fault may cost or double a word.
+//
+// Every millisecond of the audio carries its own number, so the recogniser knows what it hears: word K is spoken from K x 500 ms
+// to K x 500 + 400. It is final 700 ms later. A connection that begins in mid word hears only "half K". So the transcript of a
+// disturbed run equals the undisturbed one only when each connection began exactly where the last one was final.
+//
+// Runs on: control (the test).
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "controlplane/soniox_stream.h"
+
+#define WORD_MS 500
+#define SPOKEN_MS 400
+#define FINAL_AFTER_MS 700
+#define CONNECT_MS 60
+#define MS UINT64_C(1000000)
+#define CONNECTIONS_MAX 4
+
+enum fault {
+	NO_FAULT, RESET, STALL, DUPLICATE, LATE, REFUSED, SILENT_SERVER, JUNK, NOT_FINISHED, ERROR_FRAME,
+};
+
+// One connection as the server sees it. It is the struct ws of this test.
+struct ws {
+	bool used, open, started, ended;
+	ws_event_fn *event;
+	void *arg;
+	uint64_t open_ns;
+	uint64_t first_ms, heard_ms; // of the user's audio: first millisecond heard, behind the last
+	uint64_t samples;
+	unsigned words_final; // number of the next word that is not final
+	bool stalled, is_ogg;
+	char outbox[64][2048];
+	unsigned out_first, out_count;
+	unsigned keepalives, finalizes;
+};
+
+static uint64_t spoken_ms; // by the user so far
+
+static struct {
+	uint64_t now_ns;
+	struct ws connections[CONNECTIONS_MAX];
+	unsigned opened, max_open;
+	enum fault fault;
+	int error_code;
+	const char *error_type;
+	uint64_t fault_ns;  // 0: never, or done
+	unsigned refuse;    // so many connects
+	uint64_t dead_until_ns; // no connection opens
+	bool fault_done, finish_withheld;
+	bool gap_allowed;
+	uint64_t final_known_ms; // as delivered
+	uint64_t ms_heard_total; // by all connections
+	char held[2048];         // LATE
+	uint32_t seed;
+	unsigned keepalives, finalizes, gaps, eos;
+	bool ogg_expected;
+} world;
+
+static char words[1 << 16];
+
+static uint32_t fake_random(void)
+{
+	world.seed = world.seed * 1664525u + 1013904223u;
+	return world.seed >> 8;
+}
+
+static uint64_t fake_now(void)
+{
+	return world.now_ns;
+}
+
+// ---- the server
+
+static struct ws *fake_connect(const struct ws_config *config, struct err *err)
+{
+	assert_true(config->text);
+	assert_string_equal(config->bearer, "key");
+	for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+		struct ws *ws = &world.connections[i];
+		if (ws->used)
+			continue;
+		*ws = (struct ws){.used = true, .event = config->event, .arg = config->arg, .open_ns = world.now_ns + CONNECT_MS * MS};
+		return ws;
+	}
+	fail_msg("more than %u connections", CONNECTIONS_MAX);
+	return NULL;
+}
+
+static void out(struct ws *ws, const char *text)
+{
+	if (ws->stalled)
+		return;
+	assert_true(ws->out_count < 64);
+	snprintf(ws->outbox[(ws->out_first + ws->out_count++) % 64], sizeof(ws->outbox[0]), "%s", text);
+}
+
+// What the recogniser says after each message: what became final, and what is heard but not final.
+static void recognise(struct ws *ws)
+{
+	char text[2048];
+	int n = snprintf(text, sizeof(text), "{\"tokens\":[");
+	bool first = true;
+	unsigned spoken = (unsigned)((ws->heard_ms + WORD_MS - SPOKEN_MS) / WORD_MS);
+	uint64_t final_end = 0;
+	for (unsigned k = ws->words_final; k < spoken; k++) {
+		uint64_t start = (uint64_t)k * WORD_MS, end = start + SPOKEN_MS;
+		bool is_final = ws->ended || ws->heard_ms >= end + FINAL_AFTER_MS, half = ws->first_ms > start;
+		if (end <= ws->first_ms)
+			continue;
+		if (start < ws->first_ms)
+			start = ws->first_ms;
+		n += snprintf(text + n, sizeof(text) - (size_t)n,
+			"%s{\"text\":\" %s%u\",\"start_ms\":%llu,\"end_ms\":%llu,\"confidence\":0.9,\"is_final\":%s,\"speaker\":\"1\"}",
+			first ? "" : ",", half ? "half" : "w", k, (unsigned long long)(start - ws->first_ms),
+			(unsigned long long)(end - ws->first_ms), is_final ? "true" : "false");
+		first = false;
+		if (is_final) {
+			ws->words_final = k + 1;
+			final_end = end;
+		}
+	}
+	if (ws->words_final > 0 && final_end == 0)
+		final_end = (uint64_t)(ws->words_final - 1) * WORD_MS + SPOKEN_MS;
+	uint64_t final_ms = final_end > ws->first_ms ? final_end - ws->first_ms : 0;
+	snprintf(text + n, sizeof(text) - (size_t)n, "],\"final_audio_proc_ms\":%llu,\"total_audio_proc_ms\":%llu}",
+		(unsigned long long)final_ms, (unsigned long long)(ws->heard_ms - ws->first_ms));
+	if (world.fault == LATE && world.held[0] == '\0' && world.fault_ns != 0 && world.now_ns >= world.fault_ns && !ws->ended) {
+		snprintf(world.held, sizeof(world.held), "%s", text);
+		return;
+	}
+	out(ws, text);
+	if (world.fault == LATE && world.held[0] != '\0' && world.fault_ns != 0) {
+		out(ws, world.held);
+		world.fault_ns = 0;
+		world.fault_done = true;
+	}
+	if (world.fault == DUPLICATE && world.fault_ns != 0 && world.now_ns >= world.fault_ns && strstr(text, "true") != NULL) {
+		out(ws, text);
+		world.fault_ns = 0;
+		world.fault_done = true;
+	}
+}
+
+// A packet of Opus: its number, or one byte for 20 ms that never came.
+static void hear_packet(struct ws *ws, const uint8_t *packet, size_t bytes)
+{
+	if (bytes >= 8 && (memcmp(packet, "OpusHead", 8) == 0 || memcmp(packet, "OpusTags", 8) == 0))
+		return;
+	uint32_t number;
+	if (bytes == 1) {
+		world.gaps++;
+	} else {
+		assert_int_equal(bytes, 5);
+		memcpy(&number, packet + 1, 4);
+		if (ws->samples == 0) {
+			ws->first_ms = ws->heard_ms = (uint64_t)number * 20;
+			assert_in_range(world.final_known_ms, ws->first_ms, ws->first_ms + 19); // the packet that holds it
+		}
+		assert_int_equal(number * 20, ws->heard_ms);
+	}
+	ws->samples += 320;
+	ws->heard_ms += 20;
+}
+
+static void hear_ogg(struct ws *ws, const uint8_t *data, size_t bytes)
+{
+	while (bytes > 0) {
+		assert_true(bytes >= 27 && memcmp(data, "OggS", 4) == 0);
+		unsigned segments = data[26];
+		const uint8_t *lacing = data + 27, *body = lacing + segments;
+		for (unsigned i = 0; i < segments; body += lacing[i++])
+			hear_packet(ws, body, lacing[i]); // none of ours has 255 bytes
+		world.eos += (data[5] & 4) != 0;
+		bytes -= (size_t)(body - data);
+		data = body;
+	}
+}
+
+static int fake_send(struct ws *ws, const void *data, size_t bytes)
+{
+	assert_true(ws->open && ws->started && !ws->ended);
+	if (ws->is_ogg) {
+		uint64_t before = ws->heard_ms;
+		hear_ogg(ws, data, bytes);
+		if (!ws->stalled && ws->heard_ms > before) {
+			world.ms_heard_total += ws->heard_ms - MAX_OF(before, ws->first_ms);
+			recognise(ws);
+		}
+		return 0;
+	}
+	assert_int_equal(bytes % 2, 0);
+	assert_in_range(bytes, 2, SONIOX_MESSAGE_MAX_MS * 32);
+	const uint8_t *at = data;
+	for (size_t i = 0; i < bytes / 2; i++, ws->samples++) {
+		uint16_t low;
+		memcpy(&low, at + i * 2, 2);
+		uint64_t number = spoken_ms - (uint16_t)(spoken_ms - low); // spoken within the last minute
+		if (ws->samples == 0) {
+			ws->first_ms = ws->heard_ms = number;
+			if (!world.gap_allowed) // it begins where the last one was known to be final, not later, not earlier
+				assert_int_equal(number, world.final_known_ms);
+		}
+		// Sample for sample, without a gap, without a repeat.
+		assert_int_equal(number, ws->first_ms + ws->samples / 16);
+		ws->heard_ms = number + 1;
+	}
+	if (ws->stalled)
+		return 0;
+	world.ms_heard_total += bytes / 32;
+	recognise(ws);
+	return 0;
+}
+
+static int fake_send_text(struct ws *ws, const char *text, size_t bytes)
+{
+	assert_true(ws->open && !ws->ended);
+	if (!ws->started) {
+		assert_non_null(strstr(text, "\"model\":\"stt-rt-v5\""));
+		ws->is_ogg = strstr(text, "\"audio_format\":\"ogg\"") != NULL;
+		assert_true(ws->is_ogg || strstr(text, "\"audio_format\":\"pcm_s16le\"") != NULL);
+		assert_true(ws->is_ogg == world.ogg_expected);
+		ws->started = true;
+		return 0;
+	}
+	if (bytes == 0) {
+		ws->ended = true;
+		recognise(ws);
+		if (world.fault == NOT_FINISHED && !world.finish_withheld) {
+			world.finish_withheld = world.fault_done = true;
+			ws->out_count = 0;
+			ws->stalled = true;
+			return 0;
+		}
+		out(ws, "{\"tokens\":[],\"final_audio_proc_ms\":0,\"total_audio_proc_ms\":0,\"finished\":true}");
+		return 0;
+	}
+	if (strcmp(text, SONIOX_KEEPALIVE) == 0) {
+		world.keepalives++;
+		out(ws, "{\"tokens\":[],\"final_audio_proc_ms\":0,\"total_audio_proc_ms\":0}");
+	} else {
+		assert_string_equal(text, SONIOX_FINALIZE);
+		world.finalizes++;
+	}
+	return 0;
+}
+
+static size_t fake_queued(const struct ws *ws)
+{
+	return 0;
+}
+
+static void fake_close(struct ws *ws)
+{
+	ws->used = ws->open = false;
+}
+
+static void deliver(struct ws *ws, enum ws_event_type type, const char *text, int status)
+{
+	struct ws_event event = {.type = type, .data = (const uint8_t *)text, .bytes = strlen(text), .is_text = true, .text = text,
+		.http_status = status};
+	ws->event(ws->arg, ws, &event);
+}
+
+static void strike(struct ws *ws)
+{
+	char text[256];
+	world.fault_ns = 0;
+	world.fault_done = true;
+	switch (world.fault) {
+	case RESET:
+		deliver(ws, WS_CLOSED, "connection lost", 0);
+		break;
+	case STALL:
+		ws->stalled = true;
+		break;
+	case JUNK:
+		deliver(ws, WS_MESSAGE, "{\"tokens\":[{\"text\":", 0);
+		break;
+	case REFUSED:
+		world.refuse = 2;
+		deliver(ws, WS_CLOSED, "connection lost", 0);
+		break;
+	case SILENT_SERVER:
+		world.dead_until_ns = world.now_ns + 9000 * MS;
+		deliver(ws, WS_CLOSED, "connection lost", 0);
+		break;
+	case ERROR_FRAME:
+		snprintf(text, sizeof(text),
+			"{\"tokens\":[],\"error_code\":%d,\"error_type\":\"%s\",\"error_message\":\"m\",\"request_id\":\"r-1\"}", world.error_code,
+			world.error_type);
+		deliver(ws, WS_MESSAGE, text, 0);
+		break;
+	default:
+		break;
+	}
+}
+
+static void serve_one(struct ws *ws)
+{
+	if (!ws->open && world.now_ns >= ws->open_ns && world.now_ns >= world.dead_until_ns) {
+		if (world.refuse > 0) {
+			world.refuse--;
+			deliver(ws, WS_FAILED, "HTTP 503", 503);
+			return;
+		}
+		ws->open = true;
+		world.opened++;
+		unsigned open = 0;
+		for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
+			open += world.connections[i].open;
+		world.max_open = MAX_OF(world.max_open, open);
+		deliver(ws, WS_OPEN, "", 0);
+		return;
+	}
+	if (!ws->open && world.now_ns >= ws->open_ns + 10000 * MS) {
+		deliver(ws, WS_FAILED, "no answer within 10000 ms", 0);
+		return;
+	}
+	if (ws->open && world.fault != DUPLICATE && world.fault != LATE && world.fault_ns != 0 && world.now_ns >= world.fault_ns) {
+		strike(ws);
+		return;
+	}
+	while (ws->used && ws->out_count > 0) {
+		const char *text = ws->outbox[ws->out_first % 64];
+		ws->out_first++;
+		ws->out_count--;
+		const char *final = strstr(text, "final_audio_proc_ms\":");
+		if (final != NULL)
+			world.final_known_ms = MAX_OF(world.final_known_ms, ws->first_ms + strtoull(final + 21, NULL, 10));
+		if (strstr(text, "\"finished\":true") != NULL)
+			world.final_known_ms = ws->heard_ms;
+		deliver(ws, WS_MESSAGE, text, 0);
+	}
+}
+
+// ---- the user
+
+static struct soniox_service service;
+static struct pcm *pcm, *opus;
+static bool speaks_packets, (*packet_lost)(unsigned number);
+static struct soniox_stream *stream;
+static struct transcript_listener listener;
+static uint64_t next_run_ns, last_seq;
+
+static void on_segment(struct transcript_listener *unused, const struct transcript_segment *segment)
+{
+	if (!segment->is_final)
+		return;
+	assert_int_equal(segment->seq, last_seq + 1);
+	last_seq = segment->seq;
+	assert_true(strlen(words) + strlen(segment->text) + 2 < sizeof(words));
+	strcat(words, segment->text);
+	strcat(words, " ");
+}
+
+static void on_end(struct transcript_listener *unused)
+{
+}
+
+static void speak(void) RUNS_ON(worker_role);
+static void speak(void)
+{
+	if (speaks_packets) {
+		uint32_t number = (uint32_t)(spoken_ms / 20);
+		struct pcm_frame packet = {.bytes = 5, .capture_us = (int64_t)(world.now_ns / 1000), .arrival_ns = world.now_ns,
+			.media_us = (uint32_t)(number * 960 - 5000),
+			.flags = number == 0 ? PCM_F_FENCE : 0};
+		memcpy((uint8_t *)packet.samples, &(uint8_t){31 << 3}, 1);
+		memcpy((uint8_t *)packet.samples + 1, &number, 4);
+		if (packet_lost == NULL || !packet_lost(number))
+			pcm_write(opus, &packet);
+	}
+	struct pcm_frame frame = {.bytes = PCM_CELL_BYTES, .capture_us = (int64_t)(world.now_ns / 1000), .arrival_ns = world.now_ns,
+		.flags = speaks_packets ? PCM_F_DECODED : PCM_F_DATA};
+	for (unsigned i = 0; i < PCM_CELL_SAMPLES; i++) {
+		uint16_t number = (uint16_t)(spoken_ms + i / 16);
+		memcpy(&frame.samples[i], &number, 2);
+	}
+	pcm_write(pcm, &frame);
+	spoken_ms += PCM_CELL_MS;
+}
+
+static void step(bool speaking) RUNS_ON(control_role)
+{
+	ENTERS(worker_role);
+	world.now_ns += 10 * MS;
+	if (speaking && world.now_ns / (10 * MS) % 2 == 0)
+		speak();
+	uint64_t again;
+	for (struct soniox_ticket *ticket; (ticket = soniox_admission_next(&service.admission, world.now_ns, &again)) != NULL;)
+		soniox_stream_admitted(ticket);
+	for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
+		if (world.connections[i].used)
+			serve_one(&world.connections[i]);
+	if (world.now_ns >= next_run_ns)
+		next_run_ns = soniox_stream_run(stream);
+}
+
+static void steps(unsigned ms, bool speaking)
+{
+	ENTERS(control_role);
+	for (unsigned i = 0; i < ms / 10; i++)
+		step(speaking);
+}
+
+static bool with_opus;
+
+static void begin(uint32_t seed)
+{
+	ENTERS(control_role);
+	struct soniox_options options = {.model = "stt-rt-v5", .endpointing = true};
+	struct err err;
+	memset(&world, 0, sizeof(world));
+	world.now_ns = 1000 * MS;
+	world.seed = seed;
+	words[0] = '\0';
+	spoken_ms = next_run_ns = last_seq = 0;
+	service = (struct soniox_service){
+		.ops = {fake_connect, fake_send, fake_send_text, fake_queued, fake_close, fake_now, fake_random},
+		.url = "ws://127.0.0.1/", .key = "key", .ca_file = "", .replay_ms = 15000, .idle_ms = 300000, .stall_ms = 10000,
+		.connect_limit_ms = 10000, .history_segments = 1000, .history_bytes = 1 << 20};
+	assert_int_equal(soniox_admission_init(&service.admission, 10, 100), 0);
+	pcm = pcm_create(10000);
+	opus = with_opus ? pcm_create(2000) : NULL;
+	stream = soniox_stream_create(&service, "u", pcm, opus, &options, &err);
+	assert_non_null(stream);
+	listener = (struct transcript_listener){.segment = on_segment, .end = on_end};
+	transcript_listen(soniox_stream_transcript(stream), &listener, 1);
+}
+
+static void until_ended(unsigned limit_ms)
+{
+	ENTERS(control_role);
+	soniox_stream_end(stream, 30000);
+	for (unsigned i = 0; i < limit_ms / 10 && soniox_stream_state(stream) != SONIOX_ENDED; i++)
+		step(false);
+	assert_int_equal(soniox_stream_state(stream), SONIOX_ENDED);
+}
+
+static void finish(void)
+{
+	ENTERS(control_role);
+	soniox_stream_free(stream);
+	for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
+		assert_false(world.connections[i].used);
+	assert_int_equal(service.admission.placed, 0);
+	soniox_admission_finish(&service.admission);
+	pcm_unref(pcm);
+	pcm_unref(opus);
+}
+
+static void view(struct soniox_view *ret_view)
+{
+	ENTERS(control_role);
+	soniox_stream_view(stream, ret_view);
+}
+
+static void assert_words(unsigned from, unsigned to)
+{
+	char expected[1 << 16] = "";
+	size_t at = 0;
+	for (unsigned k = from; k < to; k++)
+		at += (size_t)sprintf(expected + at, "w%u ", k);
+	assert_string_equal(words, expected);
+}
+
+// ---- tests
+
+static void undisturbed(void **state)
+{
+	begin(1);
+	steps(30000, true);
+	until_ended(3000);
+	assert_words(0, 60);
+	assert_int_equal(world.opened, 1);
+	struct soniox_view seen;
+	view(&seen);
+	assert_int_equal(seen.sent_ms, 30000);
+	assert_int_equal(seen.final_ms, 30000);
+	assert_int_equal(seen.lost_ms + seen.uncertain_ms + seen.replayed_ms, 0);
+	assert_int_equal(world.keepalives, 0);
+	assert_int_equal(world.finalizes, 0);
+	finish();
+}
+
+static void each_fault_at_20_moments(void **state)
+{
+	static const struct {
+		enum fault fault;
+		int code;
+		const char *type;
+	} faults[] = {
+		{RESET, 0, ""}, {STALL, 0, ""}, {DUPLICATE, 0, ""}, {LATE, 0, ""}, {REFUSED, 0, ""}, {SILENT_SERVER, 0, ""}, {JUNK, 0, ""},
+		{NOT_FINISHED, 0, ""},
+		{ERROR_FRAME, 408, "request_timeout"}, {ERROR_FRAME, 413, "max_duration_reached"}, {ERROR_FRAME, 500, "internal_error"},
+		{ERROR_FRAME, 503, "service_unavailable"}, {ERROR_FRAME, 599, "never_heard_of"}, {ERROR_FRAME, 429, "limit_exceeded"},
+		{ERROR_FRAME, 429, "max_concurrent_connections_reached"},
+	};
+	for (size_t f = 0; f < ARRAY_SIZE(faults); f++) {
+		for (uint32_t seed = 0; seed < 20; seed++) {
+			begin(seed * 7919 + (uint32_t)f);
+			world.fault = faults[f].fault;
+			world.error_code = faults[f].code;
+			world.error_type = faults[f].type;
+			world.fault_ns = world.now_ns + (2000 + fake_random() % 20000) * MS;
+			steps(40000, true);
+			until_ended(20000);
+			if (!world.fault_done)
+				fail_msg("fault %zu did not happen", f);
+			assert_words(0, 80);
+			struct soniox_view seen;
+			view(&seen);
+			assert_int_equal(seen.lost_ms, 0);
+			// Nothing went twice but what the replay allows.
+			assert_in_range(world.ms_heard_total, 40000, 40000 + seen.replayed_ms);
+			finish();
+		}
+	}
+}
+
+static void refused_for_good(void **state)
+{
+	static const struct {
+		int code;
+		const char *type;
+	} errors[] = {{400, "invalid_request"}, {400, "model_not_available"}, {401, "unauthenticated"},
+		{402, "organization_balance_exhausted"}, {403, "permission_denied"}, {418, "teapot"}};
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		ENTERS(control_role);
+		begin(1);
+		world.fault = ERROR_FRAME;
+		world.error_code = errors[i].code;
+		world.error_type = errors[i].type;
+		world.fault_ns = world.now_ns + 3000 * MS;
+		steps(20000, true);
+		assert_int_equal(soniox_stream_state(stream), SONIOX_STOPPED);
+		assert_int_equal(world.opened, 1);
+		assert_int_equal(service.admission.placed, 0);
+		assert_true(service.alarm[0] != '\0');
+		struct soniox_view seen;
+		view(&seen);
+		assert_string_equal(seen.request_id, "r-1");
+		until_ended(1000);
+		finish();
+	}
+}
+
+static void no_audio_no_connection(void **state)
+{
+	begin(1);
+	steps(60000, false);
+	assert_int_equal(world.opened, 0);
+	steps(5000, true);
+	assert_int_equal(world.opened, 1);
+	until_ended(3000);
+	assert_words(0, 10);
+	finish();
+}
+
+static void silence_is_kept_alive_and_not_healthy(void **state)
+{
+	ENTERS(control_role);
+	begin(1);
+	steps(5000, true);
+	struct soniox_view seen;
+	view(&seen);
+	assert_int_equal(seen.health, SONIOX_HEALTHY);
+	steps(60000, false);
+	view(&seen);
+	assert_int_equal(seen.state, SONIOX_LIVE);
+	assert_int_equal(seen.health, SONIOX_STARVED);
+	assert_in_range(world.keepalives, 6, 8);
+	assert_int_equal(world.finalizes, 1);
+	assert_int_equal(world.opened, 1);
+	steps(5000, true);
+	view(&seen);
+	assert_int_equal(seen.health, SONIOX_HEALTHY);
+	until_ended(3000);
+	assert_words(0, 20);
+	finish();
+}
+
+static void long_silence_costs_nothing(void **state)
+{
+	ENTERS(control_role);
+	begin(1);
+	service.idle_ms = 20000;
+	steps(5000, true);
+	steps(60000, false);
+	assert_int_equal(soniox_stream_state(stream), SONIOX_IDLE);
+	assert_int_equal(service.admission.placed, 0);
+	assert_in_range(world.keepalives, 1, 3);
+	steps(5000, true);
+	until_ended(3000);
+	assert_int_equal(world.opened, 2);
+	assert_words(0, 20);
+	finish();
+}
+
+static void rotation_overlaps_and_loses_nothing(void **state)
+{
+	for (uint32_t seed = 0; seed < 20; seed++) {
+		begin(seed);
+		service.rotate_ms = 16000;
+		steps(60000, true);
+		until_ended(3000);
+		assert_words(0, 120);
+		assert_true(world.opened >= 4);
+		assert_int_equal(world.max_open, 2);
+		struct soniox_view seen;
+		view(&seen);
+		assert_int_equal(seen.reconnects, 0);
+		assert_true(seen.rotations >= 3);
+		finish();
+	}
+}
+
+static void rotation_without_a_place_breaks_first(void **state)
+{
+	ENTERS(control_role);
+	begin(3);
+	service.admission.places = 1;
+	service.admission.kept = 0;
+	service.rotate_ms = 16000;
+	steps(16000 + 300000 + 10000, true);
+	assert_true(world.opened >= 2);
+	assert_int_equal(world.max_open, 1);
+	struct soniox_view seen;
+	view(&seen);
+	assert_int_equal(seen.rotations, 1);
+	assert_int_equal(seen.lost_ms, 0);
+	soniox_stream_free(stream);
+	soniox_admission_finish(&service.admission);
+	pcm_unref(pcm);
+}
+
+static void an_outage_longer_than_the_replay_is_told(void **state)
+{
+	begin(1);
+	world.fault = SILENT_SERVER;
+	world.gap_allowed = true;
+	steps(10000, true);
+	world.fault_ns = world.now_ns;
+	steps(10, true);
+	world.dead_until_ns = world.now_ns + 30000 * MS;
+	steps(50000, true);
+	until_ended(5000);
+	struct soniox_view seen;
+	view(&seen);
+	assert_in_range(seen.lost_ms, 14000, 27000);
+	assert_int_equal(seen.sent_ms + seen.lost_ms >= 60000, 1);
+	finish();
+}
+
+static void options_change_beside_the_old_connection(void **state)
+{
+	ENTERS(control_role);
+	begin(1);
+	steps(10000, true);
+	struct soniox_options options = {.model = "stt-rt-v5", .diarization = true};
+	assert_int_equal(soniox_stream_options(stream, &options), 0);
+	steps(10000, true);
+	until_ended(3000);
+	assert_int_equal(world.opened, 2);
+	assert_int_equal(world.max_open, 2);
+	assert_words(0, 40);
+	finish();
+}
+
+static void finalize_is_not_too_often(void **state)
+{
+	ENTERS(control_role);
+	begin(1);
+	assert_int_equal(soniox_stream_finalize(stream), -EAGAIN);
+	steps(5000, true);
+	assert_int_equal(soniox_stream_finalize(stream), 0);
+	assert_int_equal(soniox_stream_finalize(stream), -EAGAIN);
+	until_ended(3000);
+	finish();
+}
+
+static bool every_tenth(unsigned number)
+{
+	return number % 10 == 9;
+}
+
+static int opus_setup(void **state)
+{
+	with_opus = speaks_packets = true;
+	return 0;
+}
+
+static int opus_teardown(void **state)
+{
+	with_opus = speaks_packets = false;
+	packet_lost = NULL;
+	return 0;
+}
+
+static void packets_go_as_they_came(void **state)
+{
+	begin(1);
+	world.ogg_expected = true;
+	steps(30000, true);
+	until_ended(3000);
+	assert_words(0, 60);
+	assert_int_equal(world.gaps, 0);
+	assert_int_equal(world.eos, 1);
+	finish();
+}
+
+static void lost_packets_leave_time_true(void **state)
+{
+	packet_lost = every_tenth;
+	begin(1);
+	world.ogg_expected = true;
+	steps(30000, true);
+	until_ended(3000);
+	assert_words(0, 60); // the same words at the same times
+	assert_int_equal(world.gaps, 149); // behind the last one nothing came
+	finish();
+}
+
+static void packets_survive_faults(void **state)
+{
+	static const enum fault faults[] = {RESET, STALL, DUPLICATE, LATE, REFUSED, JUNK, NOT_FINISHED};
+	for (size_t f = 0; f < ARRAY_SIZE(faults); f++) {
+		for (uint32_t seed = 0; seed < 20; seed++) {
+			begin(seed * 104729 + (uint32_t)f);
+			world.ogg_expected = true;
+			world.fault = faults[f];
+			world.fault_ns = world.now_ns + (2000 + fake_random() % 20000) * MS;
+			steps(40000, true);
+			until_ended(20000);
+			assert_true(world.fault_done);
+			assert_words(0, 80);
+			finish();
+		}
+	}
+}
+
+// The phone turns from its track to data packets: a connection has one format, so another one follows.
+static void the_kind_of_audio_changes(void **state)
+{
+	begin(1);
+	world.ogg_expected = true;
+	steps(10000, true);
+	speaks_packets = world.ogg_expected = false;
+	steps(10000, true);
+	until_ended(5000);
+	assert_words(0, 40);
+	assert_int_equal(world.opened, 2);
+	speaks_packets = true;
+	finish();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(undisturbed),
+		cmocka_unit_test(each_fault_at_20_moments),
+		cmocka_unit_test(refused_for_good),
+		cmocka_unit_test(no_audio_no_connection),
+		cmocka_unit_test(silence_is_kept_alive_and_not_healthy),
+		cmocka_unit_test(long_silence_costs_nothing),
+		cmocka_unit_test(rotation_overlaps_and_loses_nothing),
+		cmocka_unit_test(rotation_without_a_place_breaks_first),
+		cmocka_unit_test(an_outage_longer_than_the_replay_is_told),
+		cmocka_unit_test(options_change_beside_the_old_connection),
+		cmocka_unit_test(finalize_is_not_too_often),
+		cmocka_unit_test_setup_teardown(packets_go_as_they_came, opus_setup, opus_teardown),
+		cmocka_unit_test_setup_teardown(lost_packets_leave_time_true, opus_setup, opus_teardown),
+		cmocka_unit_test_setup_teardown(packets_survive_faults, opus_setup, opus_teardown),
+		cmocka_unit_test_setup_teardown(the_kind_of_audio_changes, opus_setup, opus_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
