@@ -72,6 +72,11 @@ test('runbook: the cloud is killed and comes back after 5 s', async (t) => {
   assert.ok(took < LIMIT_MS, `audio after ${took} ms`);
   await oneOfUs(user);
   assert.equal((await status()).totals.active_sessions, 1);
+  // What the runbook searches for: three joins, two of which found a session.
+  const said = (message) => logLines().filter((line) => line.message === message && line.userId === user.id);
+  await until('the log', () => said('Replacing existing bridge session').length === 2);
+  assert.ok(said('Replacing existing bridge session').every((line) => line.reason === 'new_join_request'));
+  assert.equal(said('Successfully joined room').length, 3);
   t.diagnostic(`audio ${ms(took)} after the cloud's start; ${spoken} frames spoken, ${unread} in flight to the dead process`);
   await second.kill();
   await until('relayd to see it go', async () => !(await session(user.id)).stream.attached);

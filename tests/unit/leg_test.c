@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: ISC
+//
+// leg_test.c - what a leg does by itself: joins, resumes, restarts ICE, rejoins, gives up; and how a JoinRoom takes it over.
+//
+// Runs on: control (played by the test); WebSockets and transports are the test's own.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "controlplane/leg_state.h"
+
+struct ws {
+	unsigned number;
+	char url[1024], bearer[512];
+	bool closed, abandoned;
+	ws_event_fn *event;
+	void *arg;
+};
+
+static struct ws sockets[32];
+static unsigned socket_count, opens, closes, probes, restarts, targets;
+static unsigned leaves, offers, subscriptions;
+static transport_id next_transport;
+static uint32_t last_offer_id;
+static struct leg *leg;
+static unsigned events[LEG_EVENT_RESUME_FAILED + 1];
+static char last_reason[32], last_cause[512];
+
+// {"sub":"bridge","video":{"room":"room"}}
+#define TOKEN "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoicm9vbSJ9fQ.c2ln"
+#define FRESH "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoicm9vbSJ9fQ.bmV3"
+
+static struct ws *fake_connect(const struct ws_config *config, struct err *err)
+{
+	struct ws *ws = &sockets[socket_count];
+	*ws = (struct ws){.number = socket_count++, .event = config->event, .arg = config->arg};
+	snprintf(ws->url, sizeof(ws->url), "%s", config->url);
+	snprintf(ws->bearer, sizeof(ws->bearer), "%s", config->bearer);
+	return ws;
+}
+static int fake_send(struct ws *ws, const void *data, size_t bytes)
+{
+	Livekit__SignalRequest *request = livekit__signal_request__unpack(NULL, bytes, data);
+	assert_non_null(request);
+	leaves += request->message_case == LIVEKIT__SIGNAL_REQUEST__MESSAGE_LEAVE;
+	subscriptions += request->message_case == LIVEKIT__SIGNAL_REQUEST__MESSAGE_SUBSCRIPTION;
+	if (request->message_case == LIVEKIT__SIGNAL_REQUEST__MESSAGE_OFFER) {
+		offers++;
+		last_offer_id = request->offer->id;
+	}
+	livekit__signal_request__free_unpacked(request, NULL);
+	return 0;
+}
+static void fake_close(struct ws *ws)
+{
+	assert_false(ws->closed);
+	ws->closed = true;
+}
+static void fake_abandon(struct ws *ws, const void *farewell, size_t bytes)
+{
+	assert_true(bytes > 0);
+	ws->abandoned = true;
+	fake_close(ws);
+}
+static int fake_open(const struct transport_config *config, transport_id *ret_id, struct transport_local *ret_local, struct err *err)
+{
+	opens++;
+	*ret_id = next_transport++;
+	*ret_local = (struct transport_local){.ufrag = "ufrag", .pwd = "password-of-22-characters", .fingerprint = "AA:BB", .port = 1};
+	return 0;
+}
+static int fake_remote(transport_id id, const struct transport_remote *remote, struct err *err)
+{
+	return 0;
+}
+static int fake_candidate(transport_id id, struct endpoint remote, uint32_t priority)
+{
+	return 0;
+}
+static int fake_map(transport_id id, uint32_t ssrc, uint8_t pt_opus, uint8_t pt_red)
+{
+	return 0;
+}
+static int fake_unmap(transport_id id, uint32_t ssrc)
+{
+	return 0;
+}
+static int fake_target(transport_id id, const char *identity, uint32_t voice)
+{
+	targets++;
+	return 0;
+}
+static int fake_probe(transport_id id)
+{
+	probes++;
+	return 0;
+}
+static int fake_restart(transport_id id, struct transport_local *ret_local, struct err *err)
+{
+	restarts++;
+	return 0;
+}
+static void fake_transport_close(transport_id id)
+{
+	closes++;
+}
+
+static void on_event(void *arg, struct leg *from, enum leg_event_type type, const char *reason, const char *cause)
+{
+	events[type]++;
+	snprintf(last_reason, sizeof(last_reason), "%s", reason);
+	snprintf(last_cause, sizeof(last_cause), "%s", cause);
+}
+
+// ---- what the server says
+
+static void say(struct ws *ws, const Livekit__SignalResponse *response)
+{
+	uint8_t data[4096];
+	assert_true(livekit__signal_response__get_packed_size(response) <= sizeof(data));
+	size_t bytes = livekit__signal_response__pack(response, data);
+	struct ws_event event = {.type = WS_MESSAGE, .data = data, .bytes = bytes};
+	ws->event(ws->arg, ws, &event);
+}
+
+static void says_join(struct ws *ws)
+{
+	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
+	Livekit__JoinResponse join = LIVEKIT__JOIN_RESPONSE__INIT;
+	Livekit__ParticipantInfo self = LIVEKIT__PARTICIPANT_INFO__INIT;
+	self.sid = (char[]){"PA_us"};
+	join.participant = &self;
+	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN;
+	response.join = &join;
+	say(ws, &response);
+}
+
+static void says_reconnect(struct ws *ws)
+{
+	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
+	Livekit__ReconnectResponse reconnect = LIVEKIT__RECONNECT_RESPONSE__INIT;
+	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_RECONNECT;
+	response.reconnect = &reconnect;
+	say(ws, &response);
+}
+
+static void says_leave(struct ws *ws, int action, int reason)
+{
+	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
+	Livekit__LeaveRequest leave = LIVEKIT__LEAVE_REQUEST__INIT;
+	leave.action = action;
+	leave.reason = reason;
+	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE;
+	response.leave = &leave;
+	say(ws, &response);
+}
+
+static void says_token(struct ws *ws, char *token)
+{
+	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
+	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REFRESH_TOKEN;
+	response.refresh_token = token;
+	say(ws, &response);
+}
+
+static void loses(struct ws *ws)
+{
+	struct ws_event event = {.type = WS_CLOSED, .text = "connection lost"};
+	ws->event(ws->arg, ws, &event);
+}
+
+static void refuses(struct ws *ws, int status, const char *text)
+{
+	struct ws_event event = {.type = WS_FAILED, .http_status = status, .text = text};
+	ws->event(ws->arg, ws, &event);
+}
+
+static void transport_is(enum transport_state state)
+{
+	ENTERS(control_role);
+	struct dataplane_event event = {.type = TRANSPORT_EVENT_STATE, .transport = leg->transport, .state = state, .reason = "why"};
+	leg_transport_event(&event);
+}
+
+static void probed(void)
+{
+	ENTERS(control_role);
+	leg_transport_event(&(struct dataplane_event){.type = TRANSPORT_EVENT_PROBED, .transport = leg->transport});
+}
+
+static void timer_runs_out(struct control_timer *timer)
+{
+	ENTERS(control_role);
+	assert_true(control_timer_armed(timer));
+	void (*fn)(void *) = timer->fn;
+	void *arg = timer->arg;
+	control_timer_stop(timer);
+	fn(arg);
+}
+
+static struct ws *last(void)
+{
+	return &sockets[socket_count - 1];
+}
+
+// ---- one leg per case, connected
+
+static struct config config = {.limits = {.signal_ms = 5000, .transport_ms = 5000, .recover_limit_ms = 60000}};
+static char ca_file[] = "";
+
+static int joining(void **state)
+{
+	ENTERS(control_role);
+	struct err err = {""};
+	socket_count = opens = closes = probes = restarts = targets = leaves = offers = subscriptions = 0;
+	next_transport = 100;
+	memset(events, 0, sizeof(events));
+	config.livekit.ca_file = ca_file;
+	leg_ops = (struct leg_ops){.ws_connect = fake_connect, .ws_send = fake_send, .ws_close = fake_close, .ws_abandon = fake_abandon,
+		.transport_open = fake_open, .transport_set_remote = fake_remote, .transport_add_candidate = fake_candidate,
+		.transport_map = fake_map, .transport_unmap = fake_unmap, .transport_set_target = fake_target,
+		.transport_probe = fake_probe, .transport_restart = fake_restart, .transport_close = fake_transport_close};
+	assert_int_equal(control_init(&err), 0);
+	struct leg_config c = {.config = &config, .url = "ws://server:7880", .token = TOKEN, .target_identity = "phone",
+		.user_id = "user", .generation = 1, .event = on_event};
+	leg = leg_join(&c, &err);
+	assert_non_null(leg);
+	timer_runs_out(&leg->retry_timer); // dials a turn of the loop later
+	return 0;
+}
+
+static int connected(void **state)
+{
+	joining(state);
+	says_join(last());
+	transport_is(TRANSPORT_CONNECTED);
+	assert_int_equal(events[LEG_EVENT_READY], 1);
+	return 0;
+}
+
+static int over(void **state)
+{
+	ENTERS(control_role);
+	leg_leave(leg, "test");
+	control_finish();
+	assert_int_equal(opens, closes);
+	for (unsigned i = 0; i < socket_count; i++)
+		assert_true(sockets[i].closed);
+	return 0;
+}
+
+static bool resumes(const struct ws *ws)
+{
+	return strstr(ws->url, "join_request=") != NULL && strlen(ws->url) > 0 && leg->resuming;
+}
+
+// ---- by itself
+
+static void join_reports_each_step(void **state)
+{
+	(void)state;
+	assert_int_equal(events[LEG_EVENT_MEDIA], 1);
+	assert_int_equal(events[LEG_EVENT_JOINED], 1);
+	assert_int_equal(offers, 1);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+}
+
+static void signalling_lost_is_resumed_with_the_newest_token(void **state)
+{
+	(void)state;
+	char fresh[] = FRESH;
+	says_token(last(), fresh);
+	loses(last());
+	assert_int_equal(leg->state, LEG_RECOVERING);
+	assert_string_equal(last_reason, "signal_lost");
+	timer_runs_out(&leg->retry_timer);
+	assert_true(resumes(last()));
+	assert_string_equal(last()->bearer, FRESH);
+	says_reconnect(last());
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	assert_int_equal(opens, 1); // the media path was carried over
+	assert_int_equal(restarts, 0);
+	assert_int_equal(events[LEG_EVENT_STATE], 2);
+}
+
+static void dead_transport_is_resumed_and_restarted(void **state)
+{
+	(void)state;
+	transport_is(TRANSPORT_DISCONNECTED);
+	transport_is(TRANSPORT_FAILED);
+	assert_string_equal(last_reason, "transport_lost");
+	timer_runs_out(&leg->retry_timer);
+	says_reconnect(last());
+	assert_int_equal(restarts, 1);
+	assert_int_equal(leg->state, LEG_RECOVERING);
+	probed();
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	assert_int_equal(opens, 1);
+}
+
+static void restart_in_vain_becomes_a_rejoin(void **state)
+{
+	(void)state;
+	transport_is(TRANSPORT_FAILED);
+	timer_runs_out(&leg->retry_timer);
+	says_reconnect(last());
+	transport_is(TRANSPORT_FAILED);
+	timer_runs_out(&leg->retry_timer);
+	assert_false(leg->resuming);
+	says_join(last());
+	assert_int_equal(opens, 2);
+	assert_int_equal(events[LEG_EVENT_MEDIA], 2);
+	transport_is(TRANSPORT_CONNECTED);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+}
+
+static void leave_that_asks_for_a_resume_gets_an_ice_restart(void **state)
+{
+	(void)state; // the server has given up on the path, though our own checks are answered
+	says_leave(last(), LIVEKIT__LEAVE_REQUEST__ACTION__RESUME, LIVEKIT__DISCONNECT_REASON__CONNECTION_TIMEOUT);
+	timer_runs_out(&leg->retry_timer);
+	says_reconnect(last());
+	assert_int_equal(restarts, 1);
+	probed();
+	assert_int_equal(leg->state, LEG_CONNECTED);
+}
+
+static void refused_resume_becomes_a_rejoin(void **state)
+{
+	(void)state;
+	loses(last());
+	timer_runs_out(&leg->retry_timer);
+	says_leave(last(), LIVEKIT__LEAVE_REQUEST__ACTION__RECONNECT, LIVEKIT__DISCONNECT_REASON__STATE_MISMATCH);
+	timer_runs_out(&leg->retry_timer);
+	assert_false(leg->resuming);
+	says_join(last());
+	transport_is(TRANSPORT_CONNECTED);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	assert_int_equal(opens, 2);
+}
+
+static void what_is_never_rejoined(void **state)
+{
+	(void)state;
+	static const struct {
+		int reason;
+		const char *word;
+	} cases[] = {{LIVEKIT__DISCONNECT_REASON__DUPLICATE_IDENTITY, "duplicate_identity"},
+		{LIVEKIT__DISCONNECT_REASON__PARTICIPANT_REMOVED, "participant_removed"},
+		{LIVEKIT__DISCONNECT_REASON__ROOM_DELETED, "room_deleted"}};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		if (i > 0)
+			connected(state);
+		says_leave(last(), LIVEKIT__LEAVE_REQUEST__ACTION__DISCONNECT, cases[i].reason);
+		assert_int_equal(events[LEG_EVENT_LOST], 1);
+		assert_string_equal(last_reason, cases[i].word);
+		assert_int_equal(leg->state, LEG_ENDED);
+		assert_false(control_timer_armed(&leg->retry_timer));
+		if (i + 1 < ARRAY_SIZE(cases))
+			over(state);
+	}
+}
+
+static void shutdown_and_migration_are_rejoined(void **state)
+{
+	(void)state;
+	static const int reasons[] = {LIVEKIT__DISCONNECT_REASON__SERVER_SHUTDOWN, LIVEKIT__DISCONNECT_REASON__MIGRATION};
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		says_leave(last(), LIVEKIT__LEAVE_REQUEST__ACTION__DISCONNECT, reasons[i]);
+		assert_int_equal(leg->state, LEG_RECOVERING);
+		timer_runs_out(&leg->retry_timer);
+		says_join(last());
+		transport_is(TRANSPORT_CONNECTED);
+		assert_int_equal(leg->state, LEG_CONNECTED);
+	}
+	assert_int_equal(opens, 3);
+}
+
+static void limit_passed_says_leave(void **state)
+{
+	(void)state;
+	transport_is(TRANSPORT_FAILED);
+	timer_runs_out(&leg->retry_timer);
+	says_reconnect(last()); // the server would keep the participant for ever
+	leaves = 0;
+	timer_runs_out(&leg->recover_timer);
+	assert_int_equal(leaves, 1);
+	assert_int_equal(events[LEG_EVENT_LOST], 1);
+	assert_string_equal(last_reason, "transport_lost");
+}
+
+static void failed_joins_say_why(void **state)
+{
+	(void)state;
+	refuses(last(), 401, "HTTP 401: no");
+	assert_int_equal(events[LEG_EVENT_FAILED], 1);
+	assert_string_equal(last_cause, "HTTP 401: no");
+}
+
+static void given_up_before_the_answer_takes_a_farewell_along(void **state)
+{
+	(void)state; // over() leaves
+	assert_false(leg->joined);
+	ENTERS(control_role);
+	struct ws *ws = last();
+	leg_hang_up(leg);
+	assert_true(ws->abandoned);
+}
+
+// ---- taken over by a JoinRoom
+
+static void take_over(void)
+{
+	ENTERS(control_role);
+	struct err err = {""};
+	assert_true(leg_resumable(leg));
+	assert_int_equal(leg_resume(leg, FRESH, &err), 0);
+	assert_int_equal(probes, 1);
+	assert_string_equal(last()->bearer, FRESH);
+}
+
+static void takeover_keeps_the_old_line_until_accepted(void **state)
+{
+	(void)state;
+	struct ws *old = last();
+	take_over();
+	assert_false(old->closed);
+	says_reconnect(last());
+	assert_true(old->closed);
+	assert_int_equal(events[LEG_EVENT_RESUMED], 0); // no sign of life of the media path yet
+	probed();
+	assert_int_equal(events[LEG_EVENT_RESUMED], 1);
+	assert_int_equal(events[LEG_EVENT_STATE], 0);
+	assert_int_equal(restarts, 0);
+	assert_int_equal(leaves, 0);
+	loses(&sockets[0]); // late, of the old line
+	assert_int_equal(leg->state, LEG_CONNECTED);
+}
+
+static void takeover_of_a_dead_path_restarts_ice(void **state)
+{
+	(void)state;
+	take_over();
+	says_reconnect(last());
+	timer_runs_out(&leg->takeover.probe_timer);
+	assert_int_equal(restarts, 1);
+	probed();
+	assert_int_equal(events[LEG_EVENT_RESUMED], 1);
+}
+
+static void takeover_of_a_path_that_stays_dead_is_refused(void **state)
+{
+	(void)state;
+	take_over();
+	timer_runs_out(&leg->takeover.probe_timer);
+	assert_int_equal(restarts, 0); // the server has not accepted yet
+	says_reconnect(last());
+	assert_int_equal(restarts, 1);
+	transport_is(TRANSPORT_FAILED); // the takeover's own limit decides
+	timer_runs_out(&leg->takeover.limit_timer);
+	assert_int_equal(events[LEG_EVENT_REFUSED], 1);
+}
+
+static void refused_and_failed_takeovers_leave_the_leg_as_it_was(void **state)
+{
+	(void)state;
+	struct ws *old = last();
+	take_over();
+	says_leave(last(), LIVEKIT__LEAVE_REQUEST__ACTION__RECONNECT, LIVEKIT__DISCONNECT_REASON__STATE_MISMATCH);
+	assert_int_equal(events[LEG_EVENT_REFUSED], 1);
+	probes = 0;
+	take_over();
+	refuses(last(), 401, "HTTP 401: invalid");
+	assert_int_equal(events[LEG_EVENT_RESUME_FAILED], 1);
+	assert_string_equal(last_cause, "HTTP 401: invalid");
+	probes = 0;
+	take_over();
+	timer_runs_out(&leg->takeover.limit_timer);
+	assert_int_equal(events[LEG_EVENT_RESUME_FAILED], 2);
+	assert_false(old->closed);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	assert_string_equal(leg->token, TOKEN);
+}
+
+static void takeover_of_a_recovering_leg(void **state)
+{
+	(void)state;
+	loses(last());
+	assert_int_equal(leg->state, LEG_RECOVERING);
+	take_over();
+	says_reconnect(last());
+	probed();
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	assert_int_equal(events[LEG_EVENT_RESUMED], 1);
+	assert_false(control_timer_armed(&leg->retry_timer));
+	assert_false(control_timer_armed(&leg->recover_timer));
+}
+
+static void another_target_is_told_to_the_transport(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	leg_retarget(leg, "another phone", 7);
+	assert_int_equal(targets, 1);
+	assert_int_equal(leg_voice(leg), 7);
+	leg_retarget(leg, "another phone", 8);
+	assert_int_equal(targets, 1);
+}
+
+static void frozen_leg_regains_nothing(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	leg_freeze(leg);
+	loses(last());
+	assert_int_equal(events[LEG_EVENT_LOST], 1);
+}
+
+static void thawed_leg_goes_on_recovering(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	loses(last());
+	leg_freeze(leg);
+	assert_false(control_timer_armed(&leg->retry_timer));
+	leg_thaw(leg);
+	assert_true(control_timer_armed(&leg->retry_timer));
+	timer_runs_out(&leg->retry_timer);
+	says_reconnect(last());
+	assert_int_equal(leg->state, LEG_CONNECTED);
+}
+
+int main(void)
+{
+#define CASE(name, before) cmocka_unit_test_setup_teardown(name, before, over)
+	const struct CMUnitTest tests[] = {
+		CASE(join_reports_each_step, connected),
+		CASE(signalling_lost_is_resumed_with_the_newest_token, connected),
+		CASE(dead_transport_is_resumed_and_restarted, connected),
+		CASE(restart_in_vain_becomes_a_rejoin, connected),
+		CASE(leave_that_asks_for_a_resume_gets_an_ice_restart, connected),
+		CASE(refused_resume_becomes_a_rejoin, connected),
+		CASE(what_is_never_rejoined, connected),
+		CASE(shutdown_and_migration_are_rejoined, connected),
+		CASE(limit_passed_says_leave, connected),
+		CASE(failed_joins_say_why, joining),
+		CASE(given_up_before_the_answer_takes_a_farewell_along, joining),
+		CASE(takeover_keeps_the_old_line_until_accepted, connected),
+		CASE(takeover_of_a_dead_path_restarts_ice, connected),
+		CASE(takeover_of_a_path_that_stays_dead_is_refused, connected),
+		CASE(refused_and_failed_takeovers_leave_the_leg_as_it_was, connected),
+		CASE(takeover_of_a_recovering_leg, connected),
+		CASE(another_target_is_told_to_the_transport, connected),
+		CASE(frozen_leg_regains_nothing, connected),
+		CASE(thawed_leg_goes_on_recovering, connected),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
