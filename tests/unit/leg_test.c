@@ -127,16 +127,22 @@ static void say(struct ws *ws, const Livekit__SignalResponse *response)
 	ws->event(ws->arg, ws, &event);
 }
 
-static void says_join(struct ws *ws)
+static void says_join_as(struct ws *ws, bool subscriber_primary)
 {
 	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
 	Livekit__JoinResponse join = LIVEKIT__JOIN_RESPONSE__INIT;
 	Livekit__ParticipantInfo self = LIVEKIT__PARTICIPANT_INFO__INIT;
 	self.sid = (char[]){"PA_us"};
 	join.participant = &self;
+	join.subscriber_primary = subscriber_primary;
 	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN;
 	response.join = &join;
 	say(ws, &response);
+}
+
+static void says_join(struct ws *ws)
+{
+	says_join_as(ws, false);
 }
 
 static void says_reconnect(struct ws *ws)
@@ -401,6 +407,14 @@ static void failed_joins_say_why(void **state)
 	assert_string_equal(last_cause, "HTTP 401: no");
 }
 
+static void two_peerconnections_are_refused_by_name(void **state)
+{
+	(void)state;
+	says_join_as(last(), true);
+	assert_int_equal(events[LEG_EVENT_FAILED], 1);
+	assert_non_null(strstr(last_cause, "two PeerConnections"));
+}
+
 static void given_up_before_the_answer_takes_a_farewell_along(void **state)
 {
 	(void)state; // over() leaves
@@ -548,6 +562,7 @@ int main(void)
 		CASE(shutdown_and_migration_are_rejoined, connected),
 		CASE(limit_passed_says_leave, connected),
 		CASE(failed_joins_say_why, joining),
+		CASE(two_peerconnections_are_refused_by_name, joining),
 		CASE(given_up_before_the_answer_takes_a_farewell_along, joining),
 		CASE(takeover_keeps_the_old_line_until_accepted, connected),
 		CASE(takeover_of_a_dead_path_restarts_ice, connected),
