@@ -208,7 +208,9 @@ static void transport_failed(struct leg *leg, const char *cause) RUNS_ON(control
 {
 	if (!leg->reached)
 		leg_fail(leg, cause);
-	else if (leg->takeover.token == NULL) // else the takeover decides, by its own limit
+	else if (leg->takeover.token != NULL)
+		leg->recover_due = true; // the takeover decides, by its own limit
+	else
 		leg_recover(leg, "transport_lost", leg->transport_connected && !leg->ice_restarting);
 }
 

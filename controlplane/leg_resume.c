@@ -19,9 +19,20 @@
 // A restart is one or two round trips; a join has no time for a dead path.
 #define RESTART_LIMIT_MS 1000
 
+static void on_recover_due(void *arg)
+{
+	ENTERS(control_role);
+	struct leg *leg = arg;
+	leg_recover(leg, leg->reason[0] != '\0' ? leg->reason : "transport_lost", leg->transport_open && leg->transport_connected);
+}
+
+// What the leg put off for the takeover it does now, a turn of the loop later: nobody is in the middle of it then.
 static void takeover_clear(struct leg *leg) RUNS_ON(control_role)
 {
 	struct leg_takeover *takeover = &leg->takeover;
+	if (leg->recover_due)
+		control_timer_start(&leg->closed_timer, 0, on_recover_due, leg);
+	leg->recover_due = false;
 	control_timer_stop(&takeover->limit_timer);
 	control_timer_stop(&takeover->probe_timer);
 	if (takeover->ws != NULL)
@@ -65,6 +76,7 @@ static void takeover_advance(struct leg *leg) RUNS_ON(control_role)
 	if (!takeover->accepted)
 		return;
 	if (takeover->alive) {
+		leg->recover_due = false;
 		takeover_end(leg, LEG_EVENT_RESUMED, "");
 		return;
 	}
@@ -94,6 +106,11 @@ int leg_resume(struct leg *leg, const char *token, struct err *err)
 	if (takeover->ws == NULL) {
 		takeover_clear(leg);
 		return -ECONNABORTED;
+	}
+	if (leg->state == LEG_RECOVERING && !leg->joined) { // two resumes at once confuse the server
+		control_timer_stop(&leg->retry_timer);
+		leg_hang_up(leg);
+		leg->recover_due = true;
 	}
 	control_timer_start(&takeover->limit_timer, leg->config->limits.signal_ms + 500, on_takeover_late, leg);
 	control_timer_start(&takeover->probe_timer, leg_ops.transport_probe(leg->transport) < 0 ? 0 : PROBE_LIMIT_MS, on_probe_late,

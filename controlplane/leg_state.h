@@ -67,6 +67,7 @@ struct leg {
 	bool ready;          // READY was reported
 	bool reached;        // a first join succeeded: later failures are losses
 	bool frozen;         // somebody newer takes its place
+	bool recover_due;    // put off while a takeover decides
 	struct leg_takeover takeover;
 	char reason[32];     // why it recovers
 

@@ -64,6 +64,7 @@ static void drop(struct slot *slot) RUNS_ON(control_role)
 	if (slot->same_identity && slot->leg != NULL)
 		slot_ops.leg_thaw(slot->leg);
 	slot->same_identity = false;
+	wish_clear(slot);
 }
 
 // After a drop: the slot is what it was before the join.

@@ -514,6 +514,32 @@ static void takeover_of_a_recovering_leg(void **state)
 	assert_false(control_timer_armed(&leg->recover_timer));
 }
 
+// What the leg put off for the takeover it makes up for when the takeover comes to nothing.
+static void failed_takeover_does_not_make_a_zombie(void **state)
+{
+	(void)state;
+	take_over();
+	transport_is(TRANSPORT_FAILED);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	refuses(last(), 401, "HTTP 401: invalid");
+	assert_int_equal(events[LEG_EVENT_RESUME_FAILED], 1);
+	timer_runs_out(&leg->closed_timer);
+	assert_int_equal(leg->state, LEG_RECOVERING);
+	timer_runs_out(&leg->retry_timer);
+	struct ws *own = last();
+	probes = 0;
+	take_over(); // while it dials by itself: one at a time
+	assert_true(own->closed);
+	refuses(last(), 401, "HTTP 401: invalid");
+	timer_runs_out(&leg->closed_timer);
+	timer_runs_out(&leg->retry_timer);
+	says_reconnect(last());
+	assert_int_equal(restarts, 1);
+	probed();
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	assert_int_equal(opens, 1);
+}
+
 static void another_target_is_told_to_the_transport(void **state)
 {
 	(void)state;
@@ -569,6 +595,7 @@ int main(void)
 		CASE(takeover_of_a_path_that_stays_dead_is_refused, connected),
 		CASE(refused_and_failed_takeovers_leave_the_leg_as_it_was, connected),
 		CASE(takeover_of_a_recovering_leg, connected),
+		CASE(failed_takeover_does_not_make_a_zombie, connected),
 		CASE(another_target_is_told_to_the_transport, connected),
 		CASE(frozen_leg_regains_nothing, connected),
 		CASE(thawed_leg_goes_on_recovering, connected),
