@@ -24,6 +24,10 @@
 #define BUCKETS 1024
 // A server that ends our PeerConnection says why a moment later, or has forgotten to.
 #define CLOSED_WAIT_MS 1000
+// A join that was given up is let in and says farewell within this; another of the same participant waits for it, or the late one
+// would throw it out.
+#define ABANDON_SETTLE_MS 250
+#define ABANDONED_KEPT 64
 #define CONSENT_FRESH_NS 5000000000ull
 
 static struct leg *buckets[BUCKETS]; // legs with a transport, by its index
@@ -253,6 +257,41 @@ void leg_transport_event(const struct dataplane_event *event)
 	}
 }
 
+// ---- joins that were given up half way
+
+static struct {
+	uint64_t key, at_ns;
+} abandoned[ABANDONED_KEPT];
+static unsigned abandoned_count;
+
+static uint64_t participant_key(const struct leg *leg)
+{
+	uint64_t key = 14695981039346656037u;
+	const char *const parts[] = {leg->url_text, leg->claims.room, leg->claims.identity};
+	for (size_t p = 0; p < ARRAY_SIZE(parts); p++)
+		for (const char *c = parts[p];; c++) { // with its end, so that parts do not run together
+			key = (key ^ (uint8_t)*c) * 1099511628211u;
+			if (*c == '\0')
+				break;
+		}
+	return key;
+}
+
+void leg_abandoned(const struct leg *leg)
+{
+	abandoned[abandoned_count % ABANDONED_KEPT].key = participant_key(leg);
+	abandoned[abandoned_count++ % ABANDONED_KEPT].at_ns = clock_mono_ns();
+}
+
+static bool abandoned_lately(const struct leg *leg)
+{
+	uint64_t key = participant_key(leg), now_ns = clock_mono_ns();
+	for (unsigned i = 0; i < ABANDONED_KEPT; i++)
+		if (abandoned[i].key == key && now_ns - abandoned[i].at_ns < ABANDON_SETTLE_MS * 1000000ull)
+			return true;
+	return false;
+}
+
 // ---- from outside
 
 struct leg *leg_join(const struct leg_config *config, struct err *err)
@@ -276,7 +315,7 @@ struct leg *leg_join(const struct leg_config *config, struct err *err)
 		free(leg);
 		return NULL;
 	}
-	leg_dial_later(leg);
+	leg_dial_later(leg, abandoned_lately(leg) ? ABANDON_SETTLE_MS : 0);
 	return leg;
 }
 
@@ -287,9 +326,9 @@ static void on_dial(void *arg)
 }
 
 // A turn of the loop later: no event comes before the caller has the leg in its hands.
-void leg_dial_later(struct leg *leg)
+void leg_dial_later(struct leg *leg, uint64_t delay_ms)
 {
-	control_timer_start(&leg->retry_timer, 0, on_dial, leg);
+	control_timer_start(&leg->retry_timer, delay_ms, on_dial, leg);
 }
 
 void leg_leave(struct leg *leg, const char *reason)

@@ -12,6 +12,8 @@
 
 #define PING_INTERVAL_MS 5000
 #define PING_TIMEOUT_MS 15000
+#define REDIALS_MAX 3
+#define REDIAL_MS 100
 
 // ---- sending
 
@@ -51,6 +53,7 @@ void leg_hang_up(struct leg *leg)
 		// The server may be letting us in at this moment: nobody shall stay there on our behalf.
 		struct livekit_request leave = livekit_leave();
 		leg_ops.ws_abandon(leg->ws, leave.data, leave.data != NULL ? leave.bytes : 0);
+		leg_abandoned(leg);
 		livekit_request_free(&leave);
 	} else if (leg->ws != NULL) {
 		leg_ops.ws_close(leg->ws);
@@ -200,6 +203,13 @@ static void on_leave(struct leg *leg, const Livekit__LeaveRequest *leave) RUNS_O
 	enum livekit_leave_kind kind = livekit_leave_kind(leave);
 	bool refused_resume = leg->resuming && !leg->joined;
 	leg_hang_up(leg);
+	if (leave->reason == LIVEKIT__DISCONNECT_REASON__DUPLICATE_IDENTITY && !leg->reached && leg->redials < REDIALS_MAX) {
+		// A join of ours that was given up came through after this one. Whoever has a session is never stolen from: this is a
+		// join that somebody is waiting for.
+		leg_media_close(leg);
+		leg_dial_later(leg, ++leg->redials * REDIAL_MS);
+		return;
+	}
 	if (kind == LIVEKIT_LEAVE_STOP) {
 		switch ((int)leave->reason) {
 		case LIVEKIT__DISCONNECT_REASON__DUPLICATE_IDENTITY:

@@ -68,6 +68,7 @@ struct leg {
 	bool reached;        // a first join succeeded: later failures are losses
 	bool frozen;         // somebody newer takes its place
 	bool recover_due;    // put off while a takeover decides
+	unsigned redials;    // of a join that a late one of our own threw out
 	struct leg_takeover takeover;
 	char reason[32];     // why it recovers
 
@@ -106,7 +107,9 @@ void leg_lose(struct leg *leg, const char *reason, const char *cause) RUNS_ON(co
 // Something broke: try to get back. keep_transport: the media path lives, signalling alone is missing.
 void leg_recover(struct leg *leg, const char *reason, bool keep_transport) RUNS_ON(control_role);
 void leg_check_ready(struct leg *leg) RUNS_ON(control_role);
-void leg_dial_later(struct leg *leg) RUNS_ON(control_role);
+void leg_dial_later(struct leg *leg, uint64_t delay_ms) RUNS_ON(control_role);
+// A join of this participant was given up while the server may still be letting it in: another must not overtake it.
+void leg_abandoned(const struct leg *leg) RUNS_ON(control_role);
 void leg_index(struct leg *leg) RUNS_ON(control_role); // under its transport
 
 // ---- leg_resume.c

@@ -407,6 +407,21 @@ static void failed_joins_say_why(void **state)
 	assert_string_equal(last_cause, "HTTP 401: no");
 }
 
+static void join_thrown_out_by_a_late_one_of_ours_dials_again(void **state)
+{
+	(void)state;
+	for (unsigned i = 1; i <= 3; i++) {
+		says_join(last());
+		says_leave(last(), LIVEKIT__LEAVE_REQUEST__ACTION__DISCONNECT, LIVEKIT__DISCONNECT_REASON__DUPLICATE_IDENTITY);
+		assert_int_equal(events[LEG_EVENT_FAILED], 0);
+		timer_runs_out(&leg->retry_timer);
+		assert_int_equal(socket_count, i + 1);
+	}
+	says_join(last()); // somebody else fights for it
+	says_leave(last(), LIVEKIT__LEAVE_REQUEST__ACTION__DISCONNECT, LIVEKIT__DISCONNECT_REASON__DUPLICATE_IDENTITY);
+	assert_int_equal(events[LEG_EVENT_FAILED], 1);
+}
+
 static void two_peerconnections_are_refused_by_name(void **state)
 {
 	(void)state;
@@ -588,6 +603,7 @@ int main(void)
 		CASE(shutdown_and_migration_are_rejoined, connected),
 		CASE(limit_passed_says_leave, connected),
 		CASE(failed_joins_say_why, joining),
+		CASE(join_thrown_out_by_a_late_one_of_ours_dials_again, joining),
 		CASE(two_peerconnections_are_refused_by_name, joining),
 		CASE(given_up_before_the_answer_takes_a_farewell_along, joining),
 		CASE(takeover_keeps_the_old_line_until_accepted, connected),

@@ -61,13 +61,14 @@ export async function wholeVoice(voice, { spoken = voice.phone.dataFrame, from =
   const bytes = all.chunks.reduce((sum, chunk) => sum + chunk.pcm_data.length, 0);
   for (const field of ['lost', 'concealed', 'late', 'duplicate', 'decode_errors'])
     assert.equal(seen.source[field], 0, `${field} in ${JSON.stringify(seen.source)}`);
-  await until('every frame of the ring', async () => voice.bytes() >= (await session(user.id)).stream.ring_head * 640 - 640, 5000);
+  // The ring may still grow by the sender's signs of life: what was heard catches up with it, and never passes it.
+  const behind = async () => (await session(user.id)).stream.ring_head - voice.bytes() / 640;
+  await until('every frame of the ring', async () => Math.abs(await behind()) <= 1, 10000)
+    .catch(async (error) => { throw new Error(`${error.message}: ${await behind()} behind`); });
   const pcm = Buffer.concat(voice.streams.flatMap((stream) => stream.chunks.map((chunk) => chunk.pcm_data)));
   const samples = new Int16Array(pcm.buffer.slice(pcm.byteOffset, pcm.byteOffset + (pcm.length & ~1)));
   const steps = heardSteps(samples);
   assert.ok(stepsInOrder(steps), `tone steps in order: ${steps}`);
-  const head = (await session(user.id)).stream.ring_head;
-  assert.ok(Math.abs(voice.bytes() / 640 - head) <= 1, `${voice.bytes() / 640} frames heard of ${head}`);
   return { received: bytes / 640, lost: seen.source.lost, doubled: 0 };
 }
 
