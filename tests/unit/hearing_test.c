@@ -151,8 +151,15 @@ static void every_number_once_over_many_swaps(void **state)
 		atomic_store(&transports[1 - way], 0);
 		transport_close(old);
 		old = fresh;
-		for (unsigned i = 0; i < 5; i++, resumes++) // and resumes: another label for the same transport
+		// And resumes: another label for the same transport. The worker reads each, and nothing it does is waited for: only the
+		// grace period stands between its reading and the release of the one before, which ThreadSanitizer can tell.
+		for (unsigned i = 0; i < 5; i++, resumes++) {
+			uint64_t before = atomic_load_explicit(&fed, memory_order_relaxed);
+			while (atomic_load_explicit(&fed, memory_order_relaxed) < before + 3 && clock_mono_ns() < limit &&
+				before < atomic_load_explicit(&written_ahead, memory_order_relaxed) + 30)
+				sched_yield();
 			hear(HEARING_ONE, fresh, ++generation, 0);
+		}
 		generation++;
 		events_take();
 	}
