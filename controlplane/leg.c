@@ -407,11 +407,6 @@ const char *leg_server_version(const struct leg *leg)
 	return leg->server_version;
 }
 
-const char *leg_participant_sid(const struct leg *leg)
-{
-	return leg->sid;
-}
-
 unsigned leg_participant_count(const struct leg *leg)
 {
 	return leg->others_count + 1;

@@ -80,7 +80,6 @@ const char *leg_room(const struct leg *leg);     // video.room of the token
 const char *leg_identity(const struct leg *leg); // sub of the token
 const char *leg_target(const struct leg *leg);
 const char *leg_server_version(const struct leg *leg); // "" before join
-const char *leg_participant_sid(const struct leg *leg);
 unsigned leg_participant_count(const struct leg *leg); // with ourselves
 bool leg_target_present(const struct leg *leg);
 bool leg_track_subscribed(const struct leg *leg);

@@ -139,7 +139,7 @@ void leg_takeover_probed(struct leg *leg)
 }
 
 // The old connection's end, in whichever order the server does it, is no loss from here on.
-void leg_takeover_accepted(struct leg *leg)
+static void takeover_accepted(struct leg *leg) RUNS_ON(control_role)
 {
 	struct leg_takeover *takeover = &leg->takeover;
 	leg_hang_up(leg);
@@ -157,7 +157,7 @@ void leg_takeover_message(struct leg *leg, const Livekit__SignalResponse *messag
 	char cause[160];
 	switch (message->message_case) {
 	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_RECONNECT:
-		leg_takeover_accepted(leg);
+		takeover_accepted(leg);
 		break;
 	case LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE:
 		snprintf(cause, sizeof(cause), "the server refused the resume: %s",

@@ -114,7 +114,6 @@ void leg_index(struct leg *leg) RUNS_ON(control_role); // under its transport
 
 // ---- leg_resume.c
 void leg_takeover_probed(struct leg *leg) RUNS_ON(control_role);
-void leg_takeover_accepted(struct leg *leg) RUNS_ON(control_role);
 void leg_takeover_message(struct leg *leg, const Livekit__SignalResponse *message) RUNS_ON(control_role);
 void leg_takeover_lost(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role);
 

@@ -2,7 +2,7 @@
 //
 // source_data.c - the data way into a source: a sequence byte, then PCM16LE of any length.
 //
-// Runs on: worker.   Upstream: assoc through the inbox ring.   Downstream: recut.
+// Runs on: worker.   Upstream: ingress_data, copies.   Downstream: recut.
 
 #include "dataplane/source_state.h"
 
