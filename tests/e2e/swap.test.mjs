@@ -2,6 +2,7 @@
 import { test, after } from 'node:test';
 import { Phone, assert, newUser, nothingLeft, rooms, session, status, toneSamples, token, until } from './lib/world.mjs';
 import { secondServer } from './lib/outage.mjs';
+import { phones } from './lib/phones.mjs';
 import { ms, percentiles, sleep, speaker, swapsOf, wholeVoice } from './lib/swaps.mjs';
 
 after(nothingLeft);
@@ -71,8 +72,8 @@ for (const way of ['track', 'data']) {
 }
 
 test(`${USERS} users at once, ${EACH} resumes each at random times`, async (t) => {
-  const voices = [];
-  for (let i = 0; i < USERS; i++) voices.push(await speaker('crowd', i % 2 ? 'data' : 'track'));
+  const voices = [], others = phones(Math.ceil(USERS / 8));
+  for (let i = 0; i < USERS; i++) voices.push(await speaker('crowd', i % 2 ? 'data' : 'track', others));
   await Promise.all(voices.map((voice) => voice.user.mustJoin()));
   voices.forEach((voice) => voice.listen());
   await Promise.all(voices.map((voice) => voice.ready()));
@@ -94,6 +95,7 @@ test(`${USERS} users at once, ${EACH} resumes each at random times`, async (t) =
   const p = percentiles(voices.flatMap((voice) => voice.answers));
   t.diagnostic(`${USERS * EACH} resumes: 0 lost, 0 doubled; answer p50 ${ms(p.p50)}, p99 ${ms(p.p99)}`);
   await Promise.all(voices.map((voice) => voice.close()));
+  others.close();
 });
 
 test('leave and join within the grace is a resume', async () => {

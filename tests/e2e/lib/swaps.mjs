@@ -6,8 +6,9 @@ import {
 export const swapsOf = async (user_id) => (await ask('ListSwaps', { user_id })).swaps;
 
 // A user with a phone that speaks; all streams ever opened, one after the other, as production's client does it.
-export async function speaker(label, way) {
-  const user = newUser(label), phone = await user.phone();
+// The phone is this process's own, or one of others (phones.mjs).
+export async function speaker(label, way, others) {
+  const user = newUser(label), phone = others ? await others.phone(user.id) : await user.phone();
   const voice = { user, phone, way, streams: [], speaking: {}, answers: [] };
   if (way === 'track') await phone.publish();
   voice.speak = () => {
