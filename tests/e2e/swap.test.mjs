@@ -8,7 +8,7 @@ import { ms, percentiles, sleep, speaker, swapsOf, wholeVoice } from './lib/swap
 after(nothingLeft);
 const RESUMES = Number(process.env.SWAP_RESUMES ?? 60), USERS = Number(process.env.SWAP_USERS ?? 8);
 const EACH = Number(process.env.SWAP_EACH ?? 5), IDENTITIES = Number(process.env.SWAP_IDENTITIES ?? 16);
-const ROOMS = Number(process.env.SWAP_ROOMS ?? 6);
+const ROOMS = Number(process.env.SWAP_ROOMS ?? 6), MUTES = Number(process.env.SWAP_MUTES ?? 12);
 
 // The last KEPT accounts are kept for all users together.
 const KEPT = 400;
@@ -87,7 +87,7 @@ test(`${USERS} users at once, ${EACH} resumes each at random times`, async (t) =
   }));
   await Promise.all(voices.map((voice) => voice.stop()));
   for (const voice of voices) {
-    await settled(voice.user, EACH);
+    await settled(voice.user, Math.min(EACH, Math.floor(KEPT / USERS / 2)));
     await wholeVoice(voice);
     account(await swapsOf(voice.user.id), 'resume');
   }
@@ -175,7 +175,7 @@ test(`${ROOMS} swaps between two servers, the phone at both`, async (t) => {
   await server.stop();
 });
 
-test('swaps between two identities with mutes and silence in between', async (t) => {
+test(`${MUTES} swaps between two identities with mutes and silence in between`, async (t) => {
   const voice = await speaker('mutes', 'track'), { user, phone } = voice;
   await user.mustJoin({ identity: 'a' });
   voice.listen();
@@ -186,7 +186,7 @@ test('swaps between two identities with mutes and silence in between', async (t)
   }
   voice.speech = phone.speakTrack(talk(), voice.speaking);
   await until('audio', () => voice.bytes() > 16000);
-  for (let i = 1; i <= 12; i++) {
+  for (let i = 1; i <= MUTES; i++) {
     const muting = i % 4 === 2 ? phone.setMuted(true) : i % 4 === 3 ? phone.setMuted(false) : null;
     await sleep(Math.random() * 200);
     await voice.rejoin({ identity: i % 2 ? 'b' : 'a' });
@@ -194,29 +194,29 @@ test('swaps between two identities with mutes and silence in between', async (t)
     await sleep(Math.random() * 700);
   }
   await voice.stop();
-  await settled(user, 12);
+  await settled(user, MUTES);
   account(await swapsOf(user.id), 'overlap');
   const { source } = await session(user.id);
   for (const field of ['lost', 'late', 'concealed', 'decode_errors']) assert.equal(source[field], 0, JSON.stringify(source));
-  t.diagnostic(`12 swaps, ${source.mutes} mutes, ${source.dtx_frames} frames of silence that was not sent: 0 lost, 0 doubled`);
+  t.diagnostic(`${MUTES} swaps, ${source.mutes} mutes, ${source.dtx_frames} frames of silence that was not sent: 0 lost, 0 doubled`);
   await voice.close();
 });
 
-test('a silent or absent phone never holds up the answer', async () => {
-  const user = newUser('silent');
-  await user.mustJoin({ identity: 'a' });
-  for (let i = 0; i < 5; i++) {
+test('a silent or absent phone never holds up the answer', async (t) => {
+  const user = newUser('silent'), answers = [];
+  const swap = async (identity) => {
     const began = performance.now();
-    await user.mustJoin({ identity: i % 2 ? 'a' : 'b' });
-    assert.ok(performance.now() - began < 3000);
-  }
+    await user.mustJoin({ identity });
+    answers.push(performance.now() - began);
+  };
+  await user.mustJoin({ identity: 'a' });
+  for (let i = 0; i < 10; i++) await swap(i % 2 ? 'a' : 'b');
   const phone = await user.phone();
   await phone.publish();
-  for (let i = 0; i < 5; i++) {
-    const began = performance.now();
-    await user.mustJoin({ identity: i % 2 ? 'b' : 'a' });
-    assert.ok(performance.now() - began < 3000);
-  }
+  for (let i = 0; i < 10; i++) await swap(i % 2 ? 'a' : 'b');
+  const p = percentiles(answers);
+  assert.ok(p.max < 3000, `answered after ${p.max} ms`);
+  t.diagnostic(`20 swaps without a sound: answer p50 ${ms(p.p50)}, max ${ms(p.max)}`);
   await user.leave();
   await phone.leave();
   user.close();
