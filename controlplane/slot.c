@@ -42,6 +42,7 @@ struct slot_ops slot_ops = {
 	.source_hear = dataplane_source_hear,
 	.source_progress = dataplane_source_progress,
 	.source_set_muted = dataplane_source_set_muted,
+	.source_set_wanted = dataplane_source_set_wanted,
 	.source_stats = dataplane_source_stats,
 };
 
@@ -107,7 +108,7 @@ void slot_free(struct slot *slot)
 	if (slot->old != NULL)
 		slot_leg_leave_later(slot->old, "replaced");
 	struct control_timer *timers[] = {&slot->join_timer, &slot->frame_timer, &slot->grace_timer, &slot->linger_timer,
-		&slot->old_timer, &slot->settle_timer, &slot->hear_timer};
+		&slot->old_timer, &slot->settle_timer, &slot->hear_timer, &slot->wanted_timer};
 	for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
 		control_timer_stop(timers[i]);
 	if (slot->pending_token != NULL)

@@ -75,6 +75,9 @@ void slot_stream_detach(struct slot_stream *stream) RUNS_ON(control_role);
 int slot_send_data(const char *user_id, const uint8_t *data, size_t bytes) RUNS_ON(control_role);
 void slot_track_sid(const char *user_id, char *ret_sid, size_t size) RUNS_ON(control_role); // "" when nothing is subscribed
 
+// ---- decoding: Soniox begins or ends to take the user's PCM
+void slot_pcm_changed(const char *user_id) RUNS_ON(control_role);
+
 // ---- GetStatus, HealthCheck, relay.v1.Admin
 
 struct slot_status {

@@ -157,6 +157,7 @@ void slot_join(struct slot_join *join)
 		return;
 	}
 	slot->joins++;
+	slot_wanted_renew(slot);
 	enum slot_event event = join_event(slot, &place);
 	if (event == SLOT_JOIN_SHARED)
 		account_shared(slot, join);

@@ -44,6 +44,7 @@ struct slot_ops {
 	int (*source_hear)(struct source *source, const struct hearing *hearing);
 	void (*source_progress)(const struct source *source, bool *ret_heard, bool *ret_aligned);
 	void (*source_set_muted)(struct source *source, bool muted);
+	void (*source_set_wanted)(struct source *source, bool wanted);
 	void (*source_stats)(const struct source *source, struct source_stats *ret_stats);
 };
 extern struct slot_ops slot_ops;
@@ -79,12 +80,14 @@ struct slot {
 
 	struct slot_stream *stream;
 	uint64_t next_frame; // where the user's next stream begins
+	bool pcm_unwanted;   // nobody has wanted PCM for a ring's length: the track is not decoded
 
 	struct swap_record swap; // on its way, or done and not settled yet
 	bool swap_asked, swap_unsettled;
 	uint64_t swap_began_ns;
 
-	struct control_timer join_timer, frame_timer, grace_timer, linger_timer, old_timer, settle_timer, hear_timer;
+	struct control_timer join_timer, frame_timer, grace_timer, linger_timer, old_timer, settle_timer, hear_timer,
+		wanted_timer;
 	int64_t last_disconnect_at_ms, since_ms;
 	char last_disconnect_reason[32];
 	uint64_t joins, swaps;
@@ -116,6 +119,12 @@ void slot_leg_leave_later(struct leg *leg, const char *reason) RUNS_ON(control_r
 
 // ---- slot_view.c
 void slot_stream_finish(struct slot *slot, enum slot_stream_end how, const char *reason) RUNS_ON(control_role);
+
+// ---- slot_wanted.c
+// A JoinRoom came: who listens next misses nothing from here on.
+void slot_wanted_renew(struct slot *slot) RUNS_ON(control_role);
+// A consumer of PCM came or went.
+void slot_wanted_changed(struct slot *slot) RUNS_ON(control_role);
 
 // ---- slot_join.c
 void slot_answer(struct slot_join *join, bool success, const char *error) RUNS_ON(control_role);

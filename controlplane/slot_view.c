@@ -18,6 +18,7 @@ void slot_stream_finish(struct slot *slot, enum slot_stream_end how, const char 
 	stream->end(stream, how, reason);
 	// end has stopped the claim: what was handed out up to here will not be handed out again.
 	slot->next_frame = MAX_OF(slot->next_frame, atomic_load(&stream->delivered));
+	slot_wanted_changed(slot);
 }
 
 int slot_stream_attach(const char *user_id, struct slot_stream *stream)
@@ -26,11 +27,12 @@ int slot_stream_attach(const char *user_id, struct slot_stream *stream)
 	if (slot == NULL || slot->grace || (slot->leg == NULL && slot->pending == NULL))
 		return -ENOENT;
 	slot_stream_finish(slot, SLOT_STREAM_OK, "a newer stream took over");
+	slot->stream = stream;
+	slot_wanted_changed(slot);
 	stream->pcm = pcm_ref(slot->pcm);
 	stream->cursor = stream->from_now ? pcm_head(slot->pcm) : slot->next_frame;
 	stream->generation = slot->leg_generation;
 	stream->slot = slot;
-	slot->stream = stream;
 	slot_settle(slot);
 	return 0;
 }
@@ -43,6 +45,7 @@ void slot_stream_detach(struct slot_stream *stream)
 	slot->stream = NULL;
 	stream->slot = NULL;
 	slot->next_frame = MAX_OF(slot->next_frame, atomic_load(&stream->delivered));
+	slot_wanted_changed(slot);
 	slot_settle(slot);
 }
 

@@ -11,6 +11,7 @@
 
 #include "controlplane/control.h"
 #include "controlplane/log.h"
+#include "controlplane/slot.h"
 #include "controlplane/soniox_room.h"
 #include "controlplane/transcript_file.h"
 
@@ -127,6 +128,8 @@ static void on_timer(void *arg)
 		user->stream = NULL;
 		if (user->pcm == NULL)
 			user_free(user);
+		else
+			slot_pcm_changed(user->user_id);
 		line_move();
 		return;
 	}
@@ -146,6 +149,7 @@ static int user_start(struct soniox_user *user, const struct soniox_options *opt
 		soniox_room_start(&user->room, user->user_id, soniox_stream_transcript(user->stream));
 	transcript_file_start(&user->file, &soniox.config->soniox.files, user->user_id, soniox_stream_transcript(user->stream));
 	control_timer_start(&user->timer, 0, on_timer, user);
+	slot_pcm_changed(user->user_id);
 	return 0;
 }
 
@@ -160,6 +164,11 @@ bool soniox_wants_packets(void)
 {
 	const struct config *config = soniox.config;
 	return config != NULL && config->soniox.enabled != SONIOX_OFF && config->soniox.audio == SONIOX_OGG_OPUS;
+}
+
+bool soniox_takes_pcm(const struct soniox_user *user)
+{
+	return user != NULL && user->stream != NULL && user->opus == NULL;
 }
 
 struct soniox_user *soniox_slot_made(const char *user_id, struct pcm *pcm, struct pcm *opus)

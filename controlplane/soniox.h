@@ -25,6 +25,8 @@ void soniox_drain(uint32_t limit_ms, void (*done)(void *arg), void *arg) RUNS_ON
 // opus: the ring of the track's packets, when soniox_wants_packets, else NULL.
 struct soniox_user *soniox_slot_made(const char *user_id, struct pcm *pcm, struct pcm *opus) RUNS_ON(control_role);
 bool soniox_wants_packets(void) RUNS_ON(control_role);
+// Whether the user's PCM goes to Soniox now; slot_pcm_changed says when this changes. Takes NULL.
+bool soniox_takes_pcm(const struct soniox_user *user) RUNS_ON(control_role);
 // Takes what is in the ring, which may be wiped afterwards. Takes NULL.
 void soniox_slot_gone(struct soniox_user *user) RUNS_ON(control_role);
 

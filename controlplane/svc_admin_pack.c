@@ -258,6 +258,8 @@ static void pack_source(const struct source_stats *from, Relay__V1__SourceState 
 	source->ssrc_changes = from->ssrc_changes;
 	source->mutes = from->mutes;
 	source->copies = from->copies;
+	source->decoding = from->decoding;
+	source->undecoded = from->undecoded;
 }
 
 static void pack_transport(const struct transport_info *from, struct admin_session_page *page)

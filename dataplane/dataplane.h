@@ -127,6 +127,7 @@ int dataplane_source_hear(struct source *source, const struct hearing *hearing) 
 // Since the last dataplane_source_hear: whether something of the main leg came; whether both legs brought the same packets.
 void dataplane_source_progress(const struct source *source, bool *ret_heard, bool *ret_aligned) RUNS_ON(control_role);
 void dataplane_source_set_muted(struct source *source, bool muted) RUNS_ON(control_role);
+void dataplane_source_set_wanted(struct source *source, bool wanted) RUNS_ON(control_role); // PCM by somebody
 void dataplane_source_stats(const struct source *source, struct source_stats *ret_stats);
 
 // ---- events, in order per transport; control polls the fd and takes them all

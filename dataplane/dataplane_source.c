@@ -93,6 +93,11 @@ void dataplane_source_set_muted(struct source *source, bool muted)
 	worker_mail_send(mail.home->worker, &mail);
 }
 
+void dataplane_source_set_wanted(struct source *source, bool wanted)
+{
+	source_set_wanted(source, wanted);
+}
+
 void dataplane_source_stats(const struct source *source, struct source_stats *ret_stats)
 {
 	source_stats(source, ret_stats);

@@ -155,6 +155,11 @@ void source_set_muted(struct source *source, bool muted)
 	source->muted = muted;
 }
 
+void source_set_wanted(struct source *source, bool wanted)
+{
+	atomic_store_explicit(&source->track.unwanted, !wanted, memory_order_relaxed);
+}
+
 void source_fence(struct source *source)
 {
 	source_track_drain(source, UINT64_MAX); // what came before belongs to the voice before
@@ -226,6 +231,8 @@ void source_stats(const struct source *source, struct source_stats *ret_stats)
 		.data_odd_bytes = stats_get(&c->data_odd_bytes),
 		.frames = stats_get(&c->frames),
 		.decode_errors = stats_get(&c->decode_errors),
+		.undecoded = stats_get(&c->undecoded),
+		.decoding = !atomic_load_explicit(&source->track.unwanted, memory_order_relaxed),
 		.jitter_us = (uint32_t)stats_get(&c->jitter_us),
 		.last_packet_ns = stats_get(&c->last_packet_ns),
 		.input_is_track = stats_get(&c->input_is_track) != 0,

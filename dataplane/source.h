@@ -72,6 +72,8 @@ struct source_stats {
 	uint64_t frames;                     // cells written
 	uint64_t copies;                     // packets that two legs brought
 	uint64_t decode_errors;
+	uint64_t undecoded;                  // packets that were not decoded since nobody wanted PCM
+	bool decoding;                       // somebody wants PCM
 	uint32_t jitter_us;                  // RFC 3550 interarrival jitter
 	uint64_t last_packet_ns;             // arrival of the last packet of either way
 	bool input_is_track;
@@ -109,6 +111,9 @@ void source_sender_report(struct source *source, uint64_t transport, uint32_t ss
 	uint64_t arrival_ns) RUNS_ON(worker_role);
 // Signalled mute state of the track. While muted nothing is concealed and input auto turns to data at once.
 void source_set_muted(struct source *source, bool muted) RUNS_ON(worker_role);
+// Whether somebody wants PCM of the track (so it is at first). While nobody does, packets are put in order, repaired from RED and
+// handed on, and none is decoded; the first cell after that carries PCM_F_FENCE. The data way is PCM already and always written.
+void source_set_wanted(struct source *source, bool wanted) RUNS_ON(control_role);
 // The target or the leg's room changed: the next cell carries PCM_F_FENCE, nothing is concealed across.
 void source_fence(struct source *source) RUNS_ON(worker_role);
 

@@ -28,7 +28,7 @@ struct source_counters {
 	stats_counter packets, bytes, frames, jitter_us, last_packet_ns, lost, data_packets, data_bytes; // what every packet changes
 	stats_counter repaired_red, repaired_fec, concealed, late, duplicate, reordered, dtx_frames, ssrc_changes, mutes;
 	stats_counter data_lost, data_duplicate, data_late, data_resets, data_reordered, data_odd_bytes, decode_errors;
-	stats_counter input_is_track, copies;
+	stats_counter input_is_track, copies, undecoded;
 	// Since the main leg last changed.
 	stats_counter swap_generation, swap_frames_before, swap_lost, swap_copies, swap_doubled, swap_gap_us, swap_overlap_us;
 };
@@ -48,6 +48,8 @@ struct source_feed {
 struct source_track {
 	bool started, decoded; // decoded: timestamp_next is known
 	bool paused;           // the last packet was one of discontinuous transmission
+	_Atomic(bool) unwanted; // control: nobody wants PCM
+	bool passing;           // and so packets are not decoded
 	uint32_t timestamp_next; // RTP time of the sample after the last one written
 	uint32_t packet_ticks;   // length of the last packet
 	uint64_t last_ns;

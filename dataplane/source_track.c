@@ -124,6 +124,39 @@ static void hand_on(struct source *source, const struct jitter_packet *packet, u
 	pcm_write(source->config.opus, &frame);
 }
 
+// Whether somebody wants PCM. Who begins to want it hears no join between now and what was decoded last.
+static bool decodes(struct source *source) RUNS_ON(worker_role)
+{
+	struct source_track *track = &source->track;
+	bool unwanted = atomic_load_explicit(&track->unwanted, memory_order_relaxed);
+	if (UNLIKELY(unwanted != track->passing)) {
+		track->passing = unwanted;
+		opus_dec_reset(&source->decoder);
+		source->fence = true;
+	}
+	return !unwanted;
+}
+
+// The time line goes on, so that order, repair and what is handed on undecoded stay as they are.
+static void pass(struct source *source, const struct jitter_packet *packet) RUNS_ON(worker_role)
+{
+	struct source_track *track = &source->track;
+	int count = opus_dec_duration(packet->payload, packet->bytes);
+	source->fence = false; // hand_on has said it
+	if (count <= 0) {
+		stats_add(&source->counters.decode_errors, 1);
+		return;
+	}
+	track->decoded = true;
+	track->packet_ticks = (uint32_t)count * OPUS_DEC_TICKS_PER_SAMPLE;
+	track->paused = packet->bytes <= DTX_BYTES_MAX;
+	track->timestamp_next = packet->timestamp + track->packet_ticks;
+	source->written_ns = packet->arrival_ns;
+	if (packet->repaired)
+		stats_add(&source->counters.repaired_red, 1);
+	stats_add(&source->counters.undecoded, 1);
+}
+
 static void deliver(struct source *source, const struct jitter_packet *packet, unsigned lost) RUNS_ON(worker_role)
 {
 	if (UNLIKELY(source_watched(source, packet->arrival_ns))) {
@@ -139,6 +172,10 @@ static void deliver(struct source *source, const struct jitter_packet *packet, u
 	stats_add(&source->counters.lost, lost);
 	if (source->config.opus != NULL)
 		hand_on(source, packet, lost);
+	if (UNLIKELY(!decodes(source))) {
+		pass(source, packet);
+		return;
+	}
 	fill(source, packet, lost);
 	int count = opus_dec_packet(&source->decoder, packet->payload, packet->bytes, source->samples);
 	if (count <= 0) {

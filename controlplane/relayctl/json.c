@@ -170,6 +170,8 @@ static json_t *source(const Relay__V1__SourceState *from)
 	put(object, "ssrc_changes", INT(from->ssrc_changes));
 	put(object, "mutes", INT(from->mutes));
 	put(object, "copies", INT(from->copies));
+	put(object, "decoding", json_boolean(from->decoding));
+	put(object, "undecoded", INT(from->undecoded));
 	put(object, "data_packets", INT(from->data_packets));
 	put(object, "data_bytes", INT(from->data_bytes));
 	put(object, "data_lost", INT(from->data_lost));

@@ -1,7 +1,7 @@
 // captions_ogg.test.mjs - the track's Opus packets, as they came, in Ogg: captions as by PCM, and nothing wrong with the Ogg.
 // testbed: --relay-yaml tests/e2e/lib/soniox-ogg.yaml
 import { test, before, after } from 'node:test';
-import { assert, newUser, nothingLeft, session, sleep, until } from './lib/world.mjs';
+import { assert, newUser, nothingLeft, session, sleep, toneLoop, until } from './lib/world.mjs';
 import { upsample3 } from '../peers/node/lib/wav.mjs';
 import { captionState, speech, startStandin, transcribe, watchCaptions } from './lib/captions.mjs';
 
@@ -42,17 +42,18 @@ async function speakAndWatch(label) {
   assert.equal((await watch.ended).code, 0);
   await phone.leave();
   user.close();
-  return { state, seen, text: watch.text(), interims: watch.interims };
+  return { state, seen, text: watch.text(), interims: watch.interims, spoken_ms: pcm.length / 16 };
 }
 
 test('real speech by Opus packets', async () => {
-  const { state, seen, text, interims } = await speakAndWatch('ogg');
+  const { state, seen, text, interims, spoken_ms } = await speakAndWatch('ogg');
   console.log(`heard: ${text}`);
   assert.ok(heardOf(text, byPcm) > 0.75, text);
   assert.ok(interims > 10);
   assert.equal(state.connections, 1);
   assert.equal(state.lost_ms + state.uncertain_ms, 0);
-  assert.ok(Math.abs(state.sent_ms - seen.source.frames * 20) <= 400, `${state.sent_ms} ms of packets, ${seen.source.frames} cells`);
+  assert.ok(seen.source.undecoded > 200 && !seen.source.decoding, 'nobody wanted PCM');
+  assert.ok(Math.abs(state.sent_ms - spoken_ms) <= 500, `${state.sent_ms} ms of packets, ${spoken_ms} ms spoken`);
   const log = JSON.stringify(standin.log());
   assert.match(log, /ogg/);
   for (const [, name, count] of log.matchAll(/"(\w*(?:errors|damaged\w*|holes))":(\d+)/g)) assert.equal(Number(count), 0, name);
@@ -65,4 +66,34 @@ test('a reset between sentences', async () => {
   assert.ok(heardOf(text, byPcm) > 0.75, text);
   assert.equal(state.reconnects, 1);
   assert.equal(state.lost_ms + state.uncertain_ms, 0);
+});
+
+test('who wants PCM gets it from then on', async () => {
+  const user = newUser('wanted'), phone = await user.phone(), speaking = {};
+  await phone.publish();
+  await user.mustJoin();
+  await transcribe(user.id);
+  const speech = phone.speakTrack(toneLoop(), speaking, { loop: true });
+  const source = async () => (await session(user.id)).source;
+  await until('nobody to want PCM', async () => !(await source()).decoding, 10000);
+  await until('packets to pass', async () => (await source()).undecoded > 50);
+  const { frames } = await source(), stream = user.stream();
+  await until('a second of audio', () => stream.bytes > 32000);
+  const now = await source();
+  assert.equal(now.decoding, true);
+  assert.equal(now.lost + now.concealed + now.dtx_frames, 0); // the pause is no loss
+  assert.ok(stream.bytes / 640 <= now.frames - frames + 1, `nothing from before: ${stream.bytes / 640} of ${now.frames - frames}`);
+  stream.call.cancel();
+  await until('nobody to want PCM again', async () => !(await source()).decoding, 10000);
+  const { frames: after } = await source();
+  await until('packets to pass', async () => (await source()).undecoded > now.undecoded + 50);
+  assert.equal((await source()).frames, after);
+  const state = await captionState(user.id);
+  assert.equal(state.connections, 1);
+  assert.equal(state.lost_ms + state.uncertain_ms, 0);
+  speaking.stop = true;
+  await speech;
+  await user.leave();
+  await phone.leave();
+  user.close();
 });

@@ -137,9 +137,14 @@ static void fake_progress(const struct source *source, bool *ret_heard, bool *re
 static void fake_set_muted(struct source *source, bool muted)
 {
 }
+static bool pcm_wanted = true, speaks_by_track;
+static void fake_set_wanted(struct source *source, bool wanted)
+{
+	pcm_wanted = wanted;
+}
 static void fake_stats(const struct source *source, struct source_stats *ret_stats)
 {
-	*ret_stats = (struct source_stats){0};
+	*ret_stats = (struct source_stats){.input_is_track = speaks_by_track};
 }
 
 // ---- callers
@@ -240,7 +245,9 @@ static void begin(void)
 	slot_ops = (struct slot_ops){fake_join, fake_leave, fake_silence, fake_state, fake_participants, fake_subscribed, fake_muted,
 		fake_data_open, fake_transport, fake_voice, fake_resumable, fake_resume, fake_abandon, fake_accepted, fake_retarget,
 		fake_set_generation, fake_freeze, fake_thaw, fake_source_create, fake_source_destroy, fake_hear, fake_progress,
-		fake_set_muted, fake_stats};
+		fake_set_muted, fake_set_wanted, fake_stats};
+	pcm_wanted = true;
+	speaks_by_track = false;
 	assert_int_equal(control_init(&err), 0);
 	assert_int_equal(slots_init(&config, &err), 0);
 	memset(callers, 0, sizeof(callers));
@@ -723,6 +730,54 @@ static void legs_that_cannot_be_made(void **state)
 	end();
 }
 
+static void run_out(struct control_timer *timer)
+{
+	ENTERS(control_role);
+	assert_true(control_timer_armed(timer));
+	void (*fn)(void *) = timer->fn;
+	void *arg = timer->arg;
+	control_timer_stop(timer);
+	fn(arg);
+}
+
+static void pcm_is_wanted_from_a_join_until_the_last_has_left(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	struct slot *slot = in_phase(SLOT_JOINING); // nobody listens yet, somebody may
+	assert_true(pcm_wanted);
+	assert_true(control_timer_armed(&slot->wanted_timer));
+	comes_up(slot->pending);
+	listen_in();
+	assert_false(control_timer_armed(&slot->wanted_timer));
+	slot_stream_detach(&stream);
+	assert_true(pcm_wanted); // it may come back for what is in the ring
+	run_out(&slot->wanted_timer);
+	assert_false(pcm_wanted);
+
+	slot->next_frame = 7; // older than the ring is long by now
+	struct pcm_frame frame = {.bytes = PCM_CELL_BYTES};
+	for (int i = 0; i < 9; i++) {
+		ENTERS(worker_role);
+		pcm_write(slot->pcm, &frame);
+	}
+	listen_in(); // data packets have been written all the time
+	assert_true(pcm_wanted);
+	assert_int_equal(stream.cursor, 7);
+	slot_stream_detach(&stream);
+	run_out(&slot->wanted_timer);
+	speaks_by_track = true;
+	listen_in();
+	assert_int_equal(stream.cursor, 9); // the track from now on
+	slot_stream_detach(&stream);
+	run_out(&slot->wanted_timer);
+	assert_false(pcm_wanted);
+	call(1, "room", "a", "phone"); // a cloud that comes back joins first, then listens
+	assert_true(pcm_wanted);
+	assert_true(control_timer_armed(&slot->wanted_timer));
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -743,6 +798,7 @@ int main(void)
 		cmocka_unit_test(cancelled_resume_past_the_point_of_no_return),
 		cmocka_unit_test(no_memory_for_a_hearing_is_made_up_for),
 		cmocka_unit_test(legs_that_cannot_be_made),
+		cmocka_unit_test(pcm_is_wanted_from_a_join_until_the_last_has_left),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

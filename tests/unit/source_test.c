@@ -573,6 +573,49 @@ static void who_is_not_named_is_not_heard(void **state)
 	teardown(&bench);
 }
 
+// While nobody wants PCM the packets go on as they came and nothing is decoded; who wants it again hears from then on.
+static void decodes_only_while_wanted(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	struct bench bench = {.pcm = pcm_create(10000), .now_ns = 1000 * MS};
+	struct pcm *packets = pcm_create(10000);
+	struct source_config config = {.input = SOURCE_AUTO, .opus = packets};
+	bench.source = source_create(bench.pcm, &config);
+	speak(-1, -1);
+	hear(&bench, HEARING_ONE, OLD, 1, 0, 0, false);
+	for (int i = 0; i < PACKETS; i++) {
+		if (i == 30 || i == 60)
+			source_set_wanted(bench.source, i == 60);
+		if (i != 40) // lost while nobody listens: counted, not concealed
+			give(&bench, &old_copy, i, false);
+		pass(&bench, 20);
+	}
+	struct source_stats stats;
+	source_stats(bench.source, &stats);
+	assert_int_equal(stats.undecoded, 29);
+	assert_int_equal(stats.lost, 1);
+	assert_int_equal(stats.concealed + stats.decode_errors + stats.dtx_frames, 0);
+	assert_true(stats.decoding);
+	collect(&bench, &heard);
+	assert_int_equal(heard.cells, PACKETS - 30);
+	for (unsigned i = 0; i < heard.cells; i++)
+		assert_int_equal(heard.flags[i] & PCM_F_FENCE, i == 30 ? PCM_F_FENCE : 0);
+	struct pcm_frame packet;
+	uint64_t cursor = 0, lapped = 0;
+	for (int i = 0; i < PACKETS; i++) {
+		if (i == 40)
+			continue;
+		assert_int_equal(pcm_read(packets, &cursor, &packet, &lapped), 1);
+		assert_int_equal(packet.bytes, speech.bytes[i]);
+		assert_memory_equal(packet.samples, speech.payload[i], packet.bytes);
+		assert_int_equal(packet.flags & PCM_F_FENCE, i == 0 ? PCM_F_FENCE : 0); // for them nothing has happened
+	}
+	assert_int_equal(pcm_read(packets, &cursor, &packet, &lapped), 0);
+	teardown(&bench);
+	pcm_unref(packets);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -586,6 +629,7 @@ int main(void)
 		cmocka_unit_test(data_comes_once_from_two_legs),
 		cmocka_unit_test(an_app_that_starts_over_is_no_copy),
 		cmocka_unit_test(who_is_not_named_is_not_heard),
+		cmocka_unit_test(decodes_only_while_wanted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
