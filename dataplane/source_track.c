@@ -157,7 +157,7 @@ static void pass(struct source *source, const struct jitter_packet *packet) RUNS
 	stats_add(&source->counters.undecoded, 1);
 }
 
-static void deliver(struct source *source, const struct jitter_packet *packet, unsigned lost) RUNS_ON(worker_role)
+static void track_deliver(struct source *source, const struct jitter_packet *packet, unsigned lost) RUNS_ON(worker_role)
 {
 	if (UNLIKELY(source_watched(source, packet->arrival_ns))) {
 		// A copy whose numbers were mapped wrongly would be heard twice: its time has been written already.
@@ -194,7 +194,7 @@ void source_track_drain(struct source *source, uint64_t now_ns)
 {
 	unsigned lost;
 	for (const struct jitter_packet *packet; (packet = jitter_get(&source->track.jitter, now_ns, &lost)) != NULL;)
-		deliver(source, packet, lost);
+		track_deliver(source, packet, lost);
 }
 
 // ---- input
