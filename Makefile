@@ -14,7 +14,7 @@ build:
 demo:
 	@tests/setup
 	@tests/build release "release (relayd, relayctl)"
-	@tests/demo
+	@tests/demo/run
 
 test:
 	@tests/run

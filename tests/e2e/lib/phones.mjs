@@ -22,6 +22,11 @@ function host() {
       child.send({ id: next, phone, verb, args });
     }),
     close: () => child.disconnect(),
+    kill: () => new Promise((done) => {
+      child.removeAllListeners('exit');
+      child.on('exit', done);
+      child.kill('SIGKILL');
+    }),
   };
 }
 
@@ -44,11 +49,12 @@ export function phones(count) {
         phone.dataFrame = (await step(verb)).dataFrame;
       };
       Object.assign(phone, {
-        publish: () => step('publish'), speakTrack: speak('speakTrack'), speakData: speak('speakData'), leave: () => step('leave'),
+        publish: () => step('publish'), speakWav: (...args) => step('speakWav', ...args), speakTrack: speak('speakTrack'), speakData: speak('speakData'), leave: () => step('leave'),
       });
       await step('join', url, await token(identity, identity));
       return phone;
     },
     close: () => hosts.forEach((each) => each.close()),
+    kill: () => Promise.all(hosts.map((each) => each.kill())), // as a force-quit is: no goodbye
   };
 }

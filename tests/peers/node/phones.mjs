@@ -3,6 +3,7 @@
 // In: { id, phone, verb, args }. Out: { id, value } or { id, error }. Ends with the process that started it.
 import { Phone } from './lib/phone.mjs';
 import { toneLoop } from './lib/signal.mjs';
+import { readWav } from './lib/wav.mjs';
 
 const phones = new Map();
 const verbs = {
@@ -10,6 +11,7 @@ const verbs = {
   publish: (phone) => phone.publish(),
   speakTrack: (phone) => phone.speakTrack(toneLoop(), (phone.speaking = {}), { loop: true }),
   speakData: (phone) => phone.speakData(Infinity, (phone.speaking = {})),
+  speakWav: (phone, file, from_ms, to_ms) => phone.speakDataPcm(readWav(file).pcm.subarray(from_ms * 16, to_ms * 16)),
   stop: async (phone) => { phone.speaking.stop = true; },
   leave: async (phone) => {
     phones.delete(phone.identity);
