@@ -75,7 +75,7 @@ async function trackWay(pcm) {
   for (let at = 0; at + 16000 <= pcm.length; at += 16000, place += 16000) {
     const second = pcm.subarray(at, at + 16000);
     let match = bestMatch(second, heard, place - CELL / 2, place + CELL / 2);
-    if (match[0] < LIKE) match = bestMatch(second, heard, place - CELL / 2, place + 8000);
+    if (match[0] < LIKE) match = bestMatch(second, heard, place - CELL / 2, place + 32000);
     if (match[0] < LIKE) missing++;
     else place = match[1];
     worst = Math.min(worst, match[0]);

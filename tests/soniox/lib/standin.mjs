@@ -4,6 +4,8 @@ import { createRequire } from 'node:module';
 import { once } from 'node:events';
 import path from 'node:path';
 
+export * from './numbered.mjs';
+
 const root = path.resolve(import.meta.dirname, '../../..');
 const require = createRequire(path.join(process.env.SONIOX_SDK ?? path.join(root, 'build/soniox/node'), 'package.json'));
 export const WebSocket = require('ws');
@@ -120,32 +122,6 @@ export class Bare {
 }
 
 // ---- numbered audio: numbered.h, written a second time so that the two check each other
-
-export function numberedCell(number) {
-  const cell = Buffer.alloc(640);
-  let noise = (Math.imul(number, 2654435761 | 0) | 1) >>> 0;
-  [0x524c, 0x5953, number & 0xffff, number >>> 16].forEach((head, i) => cell.writeUInt16LE(head, 2 * i));
-  for (let i = 4; i < 320; i++) {
-    noise = (noise ^ (noise << 13)) >>> 0;
-    noise = (noise ^ (noise >>> 17)) >>> 0;
-    noise = (noise ^ (noise << 5)) >>> 0;
-    cell.writeUInt16LE(noise >>> 16, 2 * i);
-  }
-  return cell;
-}
-
-export const numberedCells = (first, last) =>
-  Buffer.concat(Array.from({ length: last - first + 1 }, (_, i) => numberedCell(first + i)));
-
-export const numberedWords = (first, last) => Array.from({ length: last - first + 1 }, (_, i) => ` n${first + i}`).join('');
-
-export function numberedPacket(number) {
-  const packet = Buffer.alloc(24);
-  packet.write('\x48RLYS', 'latin1');
-  packet.writeUInt32LE(number, 5);
-  for (let i = 9; i < 24; i++) packet[i] = (number * 31 + i * 7) & 255;
-  return packet;
-}
 
 // ---- Ogg (RFC 3533), the smallest writer there is: a page a packet
 
