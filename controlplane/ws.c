@@ -12,6 +12,7 @@
 
 #include "controlplane/control.h"
 #include "controlplane/log.h"
+#include "controlplane/request.h"
 #include "controlplane/resolve.h"
 #include "controlplane/url.h"
 #include "controlplane/ws_io.h"
@@ -57,6 +58,7 @@ static void finish(struct ws *ws, enum ws_event_type type, const char *text)
 {
 	char clean[512];
 	log_redact(text, clean, sizeof(clean));
+	request_text_clean(clean);
 	struct ws_event event = {.type = type, .http_status = ws->status, .text = clean};
 	ws->phase = WS_ENDED;
 	control_timer_stop(&ws->timer);
