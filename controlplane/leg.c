@@ -342,6 +342,7 @@ void leg_leave(struct leg *leg, const char *reason)
 	OPENSSL_cleanse(leg->token, strlen(leg->token));
 	free(leg->token);
 	free(leg->others);
+	free(leg->others_hash);
 	free(leg);
 }
 

@@ -14,6 +14,7 @@
 #include "controlplane/ws.h"
 
 #define LEG_SID_MAX 64
+#define LEG_OTHERS_MAX 4096 // participants that are remembered; of a larger room the rest are not counted
 
 // A participant of the room other than ourselves.
 struct leg_participant {
@@ -80,7 +81,9 @@ struct leg {
 	uint32_t ping_interval_ms, ping_timeout_ms;
 	int64_t rtt_ms;
 	struct leg_participant *others;
+	uint32_t *others_hash; // of their sids, beside them: what a search walks over
 	unsigned others_count, others_room;
+	uint64_t complained_ns; // of the server, in the log
 
 	// media
 	transport_id transport;
