@@ -396,6 +396,12 @@ static void refused(struct leg *leg, const struct ws_event *event) RUNS_ON(contr
 	leg_recover(leg, leg->reason[0] ? leg->reason : "signal_lost", true);
 }
 
+void leg_signal_ended(const struct ws_event *event, char *ret_cause, size_t size)
+{
+	snprintf(ret_cause, size, "the signalling connection ended: %s",
+		event->text != NULL && event->text[0] != '\0' ? event->text : "closed by the server");
+}
+
 // The connection of a resume that a JoinRoom asked for, until the server accepts it.
 static void on_takeover_ws(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role)
 {
@@ -415,6 +421,7 @@ static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 {
 	ENTERS(control_role);
 	struct leg *leg = arg;
+	char cause[600];
 	if (ws == leg->takeover.ws) {
 		on_takeover_ws(leg, event);
 		return;
@@ -428,11 +435,11 @@ static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 		Livekit__SignalResponse *message = livekit_decode(event->data, event->bytes);
 		if (leg->joined)
 			control_timer_start(&leg->silence_timer, leg->ping_timeout_ms, on_silence, leg);
-		if (message == NULL)
+		if (message != NULL)
+			on_message(leg, message);
+		else if (may_complain(leg))
 			log_line(LOG_WARN, "A signalling message that does not parse", S("userId", leg->user_id),
 				I("bytes", event->bytes));
-		else
-			on_message(leg, message);
 		livekit_free(message);
 		break;
 	}
@@ -441,11 +448,12 @@ static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 		refused(leg, event);
 		break;
 	case WS_CLOSED:
+		leg_signal_ended(event, cause, sizeof(cause));
 		leg_hang_up(leg);
 		if (leg->reached)
 			leg_recover(leg, "signal_lost", true);
 		else
-			leg_fail(leg, "the server closed the signalling connection");
+			leg_fail(leg, cause);
 		break;
 	}
 }

@@ -124,6 +124,8 @@ void leg_takeover_lost(struct leg *leg, const struct ws_event *event) RUNS_ON(co
 void leg_dial(struct leg *leg) RUNS_ON(control_role);
 // A signalling connection with that token; resume_sid: of the participant to take over, NULL: a new join.
 struct ws *leg_connect(struct leg *leg, const char *resume_sid, const char *token, struct err *err) RUNS_ON(control_role);
+// How a connection that was open came to its end, in a sentence.
+void leg_signal_ended(const struct ws_event *event, char *ret_cause, size_t size);
 // The server has given us the participant again.
 void leg_signal_regained(struct leg *leg) RUNS_ON(control_role);
 void leg_token_set(struct leg *leg, const char *token);
