@@ -9,10 +9,6 @@ add_library(test_support STATIC tests/support/srtp_oracle.c)
 target_link_libraries(test_support PUBLIC relay_flags PkgConfig::SRTP2 PkgConfig::OPENSSL ${CMAKE_DL_LIBS})
 
 file(GLOB UNIT_SOURCES CONFIGURE_DEPENDS tests/unit/*_test.c)
-if(RELAY_TSAN)
-  # Its frames cross DPDK's ring device, which is not instrumented: every hand-over would look like a race.
-  list(FILTER UNIT_SOURCES EXCLUDE REGEX "hostility_test")
-endif()
 foreach(source IN LISTS UNIT_SOURCES)
   get_filename_component(name ${source} NAME_WE)
   add_executable(${name} ${source})
