@@ -31,6 +31,10 @@ if(TARGET hostility_test)
   target_link_options(hostility_test PRIVATE -Wl,--wrap=port_start)
 endif()
 
+# A hostile gRPC client, for tests/e2e and bench/.
+add_executable(grpc-attack tests/support/grpc_attack.c)
+target_link_libraries(grpc-attack PRIVATE relay_flags)
+
 # Fuzz targets: with RELAY_FUZZ real libFuzzer programs, otherwise a replay of the corpus and of every old crash.
 file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)
 foreach(source IN LISTS FUZZ_SOURCES)
