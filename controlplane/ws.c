@@ -167,11 +167,12 @@ static void on_end(struct ws *ws, const struct ws_io_event *event)
 {
 	if (event->was_open) {
 		finish(ws, WS_CLOSED, event->text);
-	} else if (event->status != 0) {
+	} else if (event->status != 0 && event->status != 101) {
 		ws->status = event->status;
 		explain(ws);
 	} else {
-		snprintf(ws->last_error, sizeof(ws->last_error), "%.200s", event->text);
+		snprintf(ws->last_error, sizeof(ws->last_error), "%s%.200s",
+			event->status == 101 ? "the server's answer to the handshake is wrong: " : "", event->text);
 		try_next(ws);
 	}
 }

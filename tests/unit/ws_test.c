@@ -186,6 +186,8 @@ static void serve(struct stream *s, const char *request)
 			put_text(s, chunk);
 	} else if (strcmp(path, "/redirect") == 0) {
 		put_text(s, "HTTP/1.1 302 Found\r\nLocation: /echo\r\nContent-Length: 0\r\n\r\n");
+	} else if (strcmp(path, "/wrong-accept") == 0) {
+		put_text(s, "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n");
 	} else if (strcmp(path, "/junk") == 0) {
 		put_text(s, "SSH-2.0-OpenSSH_9.2\r\n");
 	} else if (strncmp(path, "/ws/", 4) == 0) {
@@ -571,6 +573,12 @@ static void test_no_http(void **state)
 	assert_int_equal(trial.ends, 1);
 	assert_int_equal(trial.end, WS_FAILED);
 	assert_int_equal(trial.status, 0);
+	struct trial wrong = {.path = "/wrong-accept"};
+	run(&wrong);
+	assert_int_equal(wrong.end, WS_FAILED);
+	assert_int_equal(wrong.status, 0);
+	print_message("%s\n", wrong.text);
+	assert_non_null(strstr(wrong.text, "cannot connect to 127.0.0.1"));
 }
 
 static void test_silent(void **state)
