@@ -34,6 +34,9 @@ endif()
 # A hostile gRPC client, for tests/e2e and bench/.
 add_executable(grpc-attack tests/support/grpc_attack.c)
 target_link_libraries(grpc-attack PRIVATE relay_flags)
+# Stops one thread of relayd.
+add_executable(thread-stall tests/support/thread_stall.c)
+target_link_libraries(thread-stall PRIVATE relay_flags)
 
 # Fuzz targets: with RELAY_FUZZ real libFuzzer programs, otherwise a replay of the corpus and of every old crash.
 file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)
