@@ -127,6 +127,7 @@ static void facts_on_control(struct query *query)
 	svc_backend.totals(&query->facts.totals);
 	svc_backend.info(&query->facts.info);
 	svc_backend.swap_totals(&query->facts.swaps);
+	drop_watch_now(&query->facts.watch);
 }
 
 static void status_answer(struct query *query)
