@@ -37,6 +37,9 @@ target_link_libraries(grpc-attack PRIVATE relay_flags)
 # Stops one thread of relayd.
 add_executable(thread-stall tests/support/thread_stall.c)
 target_link_libraries(thread-stall PRIVATE relay_flags)
+# Random datagrams at a rate.
+add_executable(udp-flood tests/support/udp_flood.c)
+target_link_libraries(udp-flood PRIVATE relay_flags)
 
 # Fuzz targets: with RELAY_FUZZ real libFuzzer programs, otherwise a replay of the corpus and of every old crash.
 file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)
