@@ -23,6 +23,9 @@
 
 #define LISTENERS_MAX 4
 #define SECOND_NS 1000000000u
+// New connections of one socket: a client that is cut and comes again at once must not have all of our time.
+#define ACCEPTS_PER_SECOND 200
+#define ACCEPTS_BURST 300
 #define IDLE_NS 1000000000u // without a call: it may go when room is needed
 
 struct grpc_conn {
@@ -44,6 +47,8 @@ static struct {
 	struct {
 		int fd;
 		grpc_server *server;
+		double allowed; // connections that may be taken now
+		uint64_t refilled_ns;
 	} listeners[LISTENERS_MAX];
 	unsigned listener_count;
 	grpc_server_credentials *credentials;
@@ -176,10 +181,28 @@ static bool make_room(void)
 	return idle != NULL;
 }
 
+// Whether one more connection of a socket may be taken; else it waits in the socket's queue.
+static bool may_accept(unsigned index)
+{
+	uint64_t now = clock_mono_ns();
+	double seconds = (double)(now - listener.listeners[index].refilled_ns) / 1e9;
+	double *allowed = &listener.listeners[index].allowed;
+	listener.listeners[index].refilled_ns = now;
+	*allowed = MIN_OF(*allowed + seconds * ACCEPTS_PER_SECOND, ACCEPTS_BURST);
+	if (*allowed < 1)
+		return false;
+	*allowed -= 1;
+	return true;
+}
+
 static void accept_some(unsigned index)
 {
 	int listen_fd = listener.listeners[index].fd;
 	for (unsigned i = 0; i < 64; i++) {
+		if (!may_accept(index)) {
+			usleep(1000000 / ACCEPTS_PER_SECOND); // level-triggered, as below
+			return;
+		}
 		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -242,6 +265,8 @@ int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, struc
 		return err_set(err, -ENOSPC, "too many listening sockets");
 	listener.listeners[index].fd = socket->fd;
 	listener.listeners[index].server = server;
+	listener.listeners[index].allowed = ACCEPTS_BURST;
+	listener.listeners[index].refilled_ns = clock_mono_ns();
 	listener.listener_count++;
 	int rc = event_add(socket->fd, EPOLLIN, event_key(EVENT_LISTENER, 0, index));
 	return rc < 0 ? err_set(err, rc, "epoll: %s", strerror(-rc)) : 0;

@@ -547,6 +547,28 @@ static void half_open_connections_keep_nobody_out(void **state)
 	settle(2);
 }
 
+// A client that comes again as often as it can does not have all of the accept thread's time.
+static void connections_are_taken_at_a_bounded_rate(void **state)
+{
+	struct grpc_listen_stats before, now;
+	grpc_listen_stats(&before);
+	uint64_t began = clock_mono_ns(), taken = 0;
+	for (unsigned i = 0; i < 450; i++) {
+		int fd = raw_connect();
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	do {
+		usleep(1000);
+		double seconds = (double)(clock_mono_ns() - began) / 1e9;
+		grpc_listen_stats(&now);
+		taken = now.accepted + now.refused - before.accepted - before.refused;
+		assert_true((double)taken <= 300 + 200 * (seconds + 0.01) + 1);
+	} while (taken < 450); // the rest waits in the socket's queue, and has its turn
+	settle(2);
+	expect_join("anna", "t", true, "");
+}
+
 static void accepting_survives_emfile(void **state)
 {
 	struct rlimit old, tight;
@@ -810,6 +832,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(rapid_reset_is_cut),
 		cmocka_unit_test(connections_are_capped),
 		cmocka_unit_test(half_open_connections_keep_nobody_out),
+		cmocka_unit_test(connections_are_taken_at_a_bounded_rate),
 		cmocka_unit_test(accepting_survives_emfile),
 		cmocka_unit_test(socket_paths_are_taken_with_care),
 		cmocka_unit_test(tcp_only_on_loopback),
