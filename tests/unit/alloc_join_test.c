@@ -13,93 +13,22 @@
 
 #include "tests/support/alloc_failure.h"
 
-#include "controlplane/leg_state.h"
 #include "controlplane/slot_state.h"
+#include "tests/support/leg_world.h"
 
 // {"sub":"bridge","video":{"room":"room"}}, {"sub":"bridge","video":{"room":"elsewhere"}}
 #define HERE "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoicm9vbSJ9fQ.c2ln"
 #define THERE "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoiZWxzZXdoZXJlIn19.c2ln"
 #define REASON_MIN 32 // "failed to connect to room: " and more
 
-struct ws {
-	bool closed;
-	ws_event_fn *event;
-	void *arg;
-};
-
-static struct ws sockets[64];
-static unsigned socket_count, opens, closes, sources;
-static transport_id next_transport;
-static uint32_t offer_id;
+static unsigned sources;
 static char no_file[] = "";
 static struct config config = {.livekit = {.ca_file = no_file}, .audio = {.ring_ms = 200},
 	.limits = {.join_ms = 10000, .signal_ms = 5000, .transport_ms = 5000, .first_frame_ms = 500, .leave_grace_ms = 500,
 		.slot_linger_ms = 60000, .recover_limit_ms = 60000, .max_sessions = 4}};
 
-// ---- the world
+// ---- the dataplane
 
-static struct ws *fake_connect(const struct ws_config *c, struct err *err)
-{
-	if (socket_count == ARRAY_SIZE(sockets)) {
-		err_set(err, EMFILE, "no more sockets in this test");
-		return NULL;
-	}
-	struct ws *ws = &sockets[socket_count++];
-	*ws = (struct ws){.event = c->event, .arg = c->arg};
-	return ws;
-}
-static int fake_send(struct ws *ws, const void *data, size_t bytes)
-{
-	return 0;
-}
-static void fake_close(struct ws *ws)
-{
-	assert_false(ws->closed);
-	ws->closed = true;
-}
-static void fake_abandon(struct ws *ws, const void *farewell, size_t bytes)
-{
-	fake_close(ws);
-}
-static int fake_open(const struct transport_config *c, transport_id *ret_id, struct transport_local *ret_local, struct err *err)
-{
-	opens++;
-	*ret_id = next_transport++;
-	*ret_local = (struct transport_local){.ufrag = "ufrag", .pwd = "password-of-22-characters", .fingerprint = "AA:BB", .port = 1};
-	return 0;
-}
-static int fake_remote(transport_id id, const struct transport_remote *remote, struct err *err)
-{
-	return 0;
-}
-static int fake_candidate(transport_id id, struct endpoint remote, uint32_t priority)
-{
-	return 0;
-}
-static int fake_map(transport_id id, uint32_t ssrc, uint8_t pt_opus, uint8_t pt_red)
-{
-	return 0;
-}
-static int fake_unmap(transport_id id, uint32_t ssrc)
-{
-	return 0;
-}
-static int fake_target(transport_id id, const char *identity, uint32_t voice)
-{
-	return 0;
-}
-static int fake_probe(transport_id id)
-{
-	return 0;
-}
-static int fake_restart(transport_id id, struct transport_local *ret_local, struct err *err)
-{
-	return 0;
-}
-static void fake_transport_close(transport_id id)
-{
-	closes++;
-}
 static struct source *fake_source_create(struct pcm *pcm, const struct source_config *c)
 {
 	struct source *source = malloc(1);
@@ -149,7 +78,7 @@ static void call(unsigned number, const char *token) RUNS_ON(control_role)
 	slot_join(&callers[number].join);
 }
 
-static void fire(struct control_timer *timer)
+static void fire(struct control_timer *timer) RUNS_ON(control_role)
 {
 	if (!control_timer_armed(timer))
 		return;
@@ -273,12 +202,8 @@ static void world_begin(void)
 	struct err err = {""};
 	struct control_timer warm = {0};
 	alloc_armed = false;
-	socket_count = opens = closes = sources = offer_id = 0;
-	next_transport = 100;
-	leg_ops = (struct leg_ops){.ws_connect = fake_connect, .ws_send = fake_send, .ws_close = fake_close, .ws_abandon = fake_abandon,
-		.transport_open = fake_open, .transport_set_remote = fake_remote, .transport_add_candidate = fake_candidate,
-		.transport_map = fake_map, .transport_unmap = fake_unmap, .transport_set_target = fake_target,
-		.transport_probe = fake_probe, .transport_restart = fake_restart, .transport_close = fake_transport_close};
+	sources = 0;
+	leg_world_begin();
 	slot_ops.source_create = fake_source_create;
 	slot_ops.source_destroy = fake_source_destroy;
 	slot_ops.source_hear = fake_hear;
@@ -322,10 +247,8 @@ static void story_user(void)
 		fire(&slot->grace_timer);
 	slots_finish();
 	control_finish();
-	assert_int_equal(opens, closes);
+	assert_true(leg_world_is_over());
 	assert_int_equal(sources, 0);
-	for (unsigned i = 0; i < socket_count; i++)
-		assert_true(sockets[i].closed);
 }
 
 static void user_without_memory(void **state)
