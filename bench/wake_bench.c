@@ -12,16 +12,11 @@
 #include <unistd.h>
 
 #include "bench/bench.h"
+#include "bench/listener.h"
 #include "controlplane/grpc_server.h"
-#include "proto/mentra/livekit_bridge.pb-c.h"
-#include "tests/support/fake_slot.c"
-#include "tests/support/grpc_client.c"
 
-#define METHOD "/mentra.livekit.bridge.LiveKitBridge/StreamAudio"
 #define STREAMS_MAX FAKE_USERS_MAX
 #define BELLS_NS 500000u // as worker.c
-
-typedef Mentra__Livekit__Bridge__AudioChunk audio_chunk;
 
 // ---- a reader with a cursor and a waker, and nothing else
 
@@ -134,46 +129,6 @@ static void cursor_run(unsigned table, unsigned rounds, unsigned period_us, bool
 }
 
 // ---- all of gRPC
-
-struct listener {
-	struct client client;
-	struct client_call call;
-	pthread_t thread;
-	struct bench_series latency;
-	char user[32];
-	_Atomic(bool) ready;
-	bool failed;
-};
-
-static void *listener_main(void *arg)
-{
-	struct listener *listener = arg;
-	for (;;) {
-		audio_chunk *chunk =
-			(audio_chunk *)client_recv(&listener->call, &mentra__livekit__bridge__audio_chunk__descriptor);
-		uint64_t now = clock_mono_ns();
-		if (chunk == NULL)
-			return NULL;
-		for (size_t at = 0; at + PCM_CELL_BYTES <= chunk->pcm_data.len; at += PCM_CELL_BYTES) {
-			uint64_t sent;
-			memcpy(&sent, chunk->pcm_data.data + at, sizeof(sent));
-			bench_add(&listener->latency, now - sent);
-		}
-		protobuf_c_message_free_unpacked(&chunk->base, NULL);
-	}
-}
-
-static bool listener_start(struct listener *listener, const char *target, unsigned index)
-{
-	snprintf(listener->user, sizeof(listener->user), "user%u", index);
-	client_open(&listener->client, target);
-	client_start(&listener->call, &listener->client, METHOD, 600000);
-	audio_chunk chunk = MENTRA__LIVEKIT__BRIDGE__AUDIO_CHUNK__INIT;
-	chunk.user_id = listener->user;
-	if (!client_initial(&listener->call) || !client_send(&listener->call, &chunk.base))
-		return false;
-	return pthread_create(&listener->thread, NULL, listener_main, listener) == 0;
-}
 
 static void grpc_run(unsigned table, unsigned plot, unsigned streams, unsigned rounds, const char *target)
 {

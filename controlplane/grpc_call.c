@@ -20,7 +20,7 @@
 
 #define STATUS_LIMIT_NS 5000000000u // a peer that does not take our status by then is cut off
 #define TICK_NS 250000000u
-#define EVENTS_PER_TURN 256
+#define TURN_NS 300000u // for events, before streams are looked at again
 #define CALLS_BEYOND_STREAMS 4096
 
 struct call_stats call_stats;
@@ -469,10 +469,11 @@ void *call_worker_main(void *arg)
 		next_ns = MIN_OF(next_ns, housekeeping(worker, now_ns, &tick_ns));
 		grpc_event event = grpc_completion_queue_next(worker->queue, deadline_of(next_ns, now_ns), NULL);
 		atomic_store(&worker->wake.waker.asleep, 0);
-		for (unsigned i = 0; event.type == GRPC_OP_COMPLETE; i++) {
+		uint64_t began_ns = clock_mono_ns();
+		while (event.type == GRPC_OP_COMPLETE) {
 			struct call_tag *tag = event.tag;
 			tag->fn(tag, event.success != 0);
-			if (i == EVENTS_PER_TURN)
+			if (clock_mono_ns() - began_ns > TURN_NS)
 				break;
 			event = grpc_completion_queue_next(worker->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
 		}

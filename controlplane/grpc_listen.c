@@ -23,15 +23,19 @@
 
 #define LISTENERS_MAX 4
 #define SECOND_NS 1000000000u
+// New connections of one socket: a client that is cut and comes again at once must not have all of our time.
+#define ACCEPTS_PER_SECOND 200
+#define ACCEPTS_BURST 300
+#define IDLE_NS 1000000000u // without a call: it may go when room is needed
 
 struct grpc_conn {
 	int fd;  // gRPC's number for it; gRPC owns that descriptor
 	uint32_t serial; // 24 bits: an event may still speak of an earlier connection with the same number
 	int dup; // ours
 	unsigned refs; // under the mutex: one of the table, one of each call
-	uint64_t window_ns;
+	uint64_t window_ns, since_ns;
 	unsigned cancels;
-	bool cut;
+	bool cut, used; // used: has brought a call
 };
 
 static struct {
@@ -43,6 +47,8 @@ static struct {
 	struct {
 		int fd;
 		grpc_server *server;
+		double allowed; // connections that may be taken now
+		uint64_t refilled_ns;
 	} listeners[LISTENERS_MAX];
 	unsigned listener_count;
 	grpc_server_credentials *credentials;
@@ -50,7 +56,7 @@ static struct {
 	size_t table_len;
 	uint32_t serial;
 	struct grpc_listen_stats stats;
-	uint64_t complained_ns;
+	uint64_t complained_ns, complained_cut_ns;
 } listener = {.mutex = PTHREAD_MUTEX_INITIALIZER, .epoll_fd = -1, .stop_fd = -1, .spare_fd = -1};
 
 // What an epoll event means: the index of a listener, the stop fd, or a connection's fd and serial.
@@ -96,7 +102,8 @@ static int remember(int fd)
 	struct grpc_conn *conn = malloc(sizeof(*conn));
 	if (conn == NULL)
 		return -ENOMEM;
-	*conn = (struct grpc_conn){.fd = fd, .dup = fcntl(fd, F_DUPFD_CLOEXEC, 0), .refs = 1};
+	*conn = (struct grpc_conn){.fd = fd, .dup = fcntl(fd, F_DUPFD_CLOEXEC, 0), .refs = 1,
+		.since_ns = clock_mono_ns()};
 	if (conn->dup < 0) {
 		free(conn);
 		return -EMFILE;
@@ -154,10 +161,48 @@ static void shed(int listen_fd)
 	listener.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+// Full: who has been here longest without ever calling goes, so that half-open connections keep nobody out.
+static bool make_room(void)
+{
+	struct grpc_conn *idle = NULL;
+	uint64_t now = clock_mono_ns();
+	pthread_mutex_lock(&listener.mutex);
+	for (size_t fd = 0; fd < listener.table_len; fd++) {
+		struct grpc_conn *conn = listener.table[fd];
+		if (conn != NULL && !conn->used && now - conn->since_ns > IDLE_NS && (idle == NULL || conn->since_ns < idle->since_ns))
+			idle = conn;
+	}
+	if (idle != NULL) {
+		shutdown(idle->dup, SHUT_RDWR); // gRPC sees its end and closes its own descriptor
+		forget_locked(idle->fd);
+		listener.stats.cut++;
+	}
+	pthread_mutex_unlock(&listener.mutex);
+	return idle != NULL;
+}
+
+// Whether one more connection of a socket may be taken; else it waits in the socket's queue.
+static bool may_accept(unsigned index)
+{
+	uint64_t now = clock_mono_ns();
+	double seconds = (double)(now - listener.listeners[index].refilled_ns) / 1e9;
+	double *allowed = &listener.listeners[index].allowed;
+	listener.listeners[index].refilled_ns = now;
+	*allowed = MIN_OF(*allowed + seconds * ACCEPTS_PER_SECOND, ACCEPTS_BURST);
+	if (*allowed < 1)
+		return false;
+	*allowed -= 1;
+	return true;
+}
+
 static void accept_some(unsigned index)
 {
 	int listen_fd = listener.listeners[index].fd;
 	for (unsigned i = 0; i < 64; i++) {
+		if (!may_accept(index)) {
+			usleep(1000000 / ACCEPTS_PER_SECOND); // level-triggered, as below
+			return;
+		}
 		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -168,7 +213,7 @@ static void accept_some(unsigned index)
 		}
 		if (listener.spare_fd < 0)
 			listener.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		if (listener.stats.connections >= listener.max_connections) {
+		if (listener.stats.connections >= listener.max_connections && !make_room()) {
 			refuse(fd, "grpc.max_connections reached");
 			continue;
 		}
@@ -220,6 +265,8 @@ int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, struc
 		return err_set(err, -ENOSPC, "too many listening sockets");
 	listener.listeners[index].fd = socket->fd;
 	listener.listeners[index].server = server;
+	listener.listeners[index].allowed = ACCEPTS_BURST;
+	listener.listeners[index].refilled_ns = clock_mono_ns();
 	listener.listener_count++;
 	int rc = event_add(socket->fd, EPOLLIN, event_key(EVENT_LISTENER, 0, index));
 	return rc < 0 ? err_set(err, rc, "epoll: %s", strerror(-rc)) : 0;
@@ -286,8 +333,10 @@ struct grpc_conn *grpc_conn_find(const char *peer)
 	long fd = strtol(peer + 3, NULL, 10);
 	pthread_mutex_lock(&listener.mutex);
 	struct grpc_conn *conn = fd >= 0 && (size_t)fd < listener.table_len ? listener.table[fd] : NULL;
-	if (conn != NULL)
+	if (conn != NULL) {
 		conn->refs++;
+		conn->used = true;
+	}
 	pthread_mutex_unlock(&listener.mutex);
 	return conn;
 }
@@ -316,8 +365,11 @@ void grpc_conn_cancelled(struct grpc_conn *conn, uint64_t now_ns)
 		listener.stats.cut++;
 		shutdown(conn->dup, SHUT_RDWR);
 	}
+	bool say = cut && (listener.complained_cut_ns == 0 || now_ns - listener.complained_cut_ns > SECOND_NS);
+	if (say)
+		listener.complained_cut_ns = now_ns;
 	pthread_mutex_unlock(&listener.mutex);
-	if (cut)
+	if (say)
 		log_line(LOG_WARN, "gRPC connection cut: it opens and cancels calls too fast",
 			I("cancelsPerSecond", GRPC_CANCELS_PER_SECOND));
 }

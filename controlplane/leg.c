@@ -309,9 +309,15 @@ struct leg *leg_join(const struct leg_config *config, struct err *err)
 	leg->state = LEG_JOINING;
 	snprintf(leg->user_id, sizeof(leg->user_id), "%s", config->user_id);
 	snprintf(leg->target, sizeof(leg->target), "%s", config->target_identity);
-	if (url_parse(config->url, &leg->url, err) < 0 || token_read(config->token, &leg->claims, err) < 0 ||
-		url_format(&leg->url, false, "", leg->url_text, sizeof(leg->url_text)) < 0 ||
-		(leg->token = strdup(config->token)) == NULL) {
+	int ret = url_parse(config->url, &leg->url, err);
+	if (ret == 0)
+		ret = token_read(config->token, &leg->claims, err);
+	if (ret == 0 && url_format(&leg->url, false, "", leg->url_text, sizeof(leg->url_text)) < 0)
+		ret = err_set(err, ENAMETOOLONG, "the URL is too long");
+	leg->token = ret == 0 ? strdup(config->token) : NULL;
+	if (ret == 0 && leg->token == NULL)
+		ret = err_set(err, ENOMEM, "out of memory");
+	if (ret < 0) {
 		free(leg);
 		return NULL;
 	}
@@ -342,6 +348,7 @@ void leg_leave(struct leg *leg, const char *reason)
 	OPENSSL_cleanse(leg->token, strlen(leg->token));
 	free(leg->token);
 	free(leg->others);
+	free(leg->others_hash);
 	free(leg);
 }
 

@@ -175,7 +175,7 @@ void leg_takeover_message(struct leg *leg, const Livekit__SignalResponse *messag
 void leg_takeover_lost(struct leg *leg, const struct ws_event *event)
 {
 	const char *text = event->text != NULL && event->text[0] != '\0' ? event->text : "the server could not be reached";
-	if (event->type == WS_CLOSED)
-		text = "the server closed the signalling connection";
-	takeover_end(leg, LEG_EVENT_RESUME_FAILED, text);
+	char cause[600];
+	leg_signal_ended(event, cause, sizeof(cause));
+	takeover_end(leg, LEG_EVENT_RESUME_FAILED, event->type == WS_CLOSED ? cause : text);
 }

@@ -9,11 +9,14 @@
 
 #include "controlplane/leg_state.h"
 #include "controlplane/log.h"
+#include "controlplane/request.h"
 
 #define PING_INTERVAL_MS 5000
 #define PING_TIMEOUT_MS 15000
 #define REDIALS_MAX 3
 #define REDIAL_MS 100
+#define PING_SECONDS_MAX 3600
+#define COMPLAIN_NS 1000000000u
 
 // ---- sending
 
@@ -64,27 +67,60 @@ void leg_hang_up(struct leg *leg)
 
 // ---- participants
 
+static uint32_t sid_hash(const char *sid)
+{
+	uint32_t hash = 2166136261u;
+	for (size_t i = 0; i < LEG_SID_MAX - 1 && sid[i] != '\0'; i++)
+		hash = (hash ^ (uint8_t)sid[i]) * 16777619u;
+	return hash;
+}
+
 static struct leg_participant *other_find(struct leg *leg, const char *sid)
 {
+	uint32_t hash = sid_hash(sid);
 	for (unsigned i = 0; i < leg->others_count; i++)
-		if (strcmp(leg->others[i].sid, sid) == 0)
+		if (leg->others_hash[i] == hash && strncmp(leg->others[i].sid, sid, LEG_SID_MAX - 1) == 0)
 			return &leg->others[i];
 	return NULL;
 }
 
-static struct leg_participant *other_add(struct leg *leg)
+static bool others_grow(struct leg *leg)
 {
-	if (leg->others_count == leg->others_room) {
-		unsigned room = leg->others_room ? leg->others_room * 2 : 8;
-		struct leg_participant *others = realloc(leg->others, room * sizeof(*others));
-		if (others == NULL)
+	unsigned room = leg->others_room ? leg->others_room * 2 : 8;
+	struct leg_participant *others = realloc(leg->others, room * sizeof(*others));
+	if (others == NULL)
+		return false;
+	leg->others = others;
+	uint32_t *hashes = realloc(leg->others_hash, room * sizeof(*hashes));
+	if (hashes == NULL)
+		return false;
+	leg->others_hash = hashes;
+	leg->others_room = room;
+	return true;
+}
+
+// Who is listened to has a place, however full the room says it is.
+static struct leg_participant *other_add(struct leg *leg, const Livekit__ParticipantInfo *info)
+{
+	unsigned index = leg->others_count;
+	if (index == LEG_OTHERS_MAX) {
+		if (leg->target[0] == '\0' || strcmp(info->identity, leg->target) != 0)
 			return NULL;
-		leg->others = others;
-		leg->others_room = room;
+		index--;
+	} else if (index == leg->others_room && !others_grow(leg)) {
+		return NULL;
 	}
-	struct leg_participant *other = &leg->others[leg->others_count++];
-	*other = (struct leg_participant){0};
-	return other;
+	leg->others_count = index + 1;
+	leg->others_hash[index] = sid_hash(info->sid);
+	leg->others[index] = (struct leg_participant){0};
+	return &leg->others[index];
+}
+
+static void other_remove(struct leg *leg, struct leg_participant *other)
+{
+	unsigned last = --leg->others_count;
+	leg->others_hash[other - leg->others] = leg->others_hash[last];
+	*other = leg->others[last];
 }
 
 // NULL when it is not, or no longer, in the room.
@@ -93,11 +129,11 @@ static struct leg_participant *other_set(struct leg *leg, const Livekit__Partici
 	struct leg_participant *other = other_find(leg, info->sid);
 	if (!here) {
 		if (other != NULL)
-			*other = leg->others[--leg->others_count];
+			other_remove(leg, other);
 		return NULL;
 	}
 	if (other == NULL)
-		other = other_add(leg);
+		other = other_add(leg, info);
 	if (other == NULL)
 		return NULL;
 	const Livekit__TrackInfo *track = livekit_pick_track(info, other->track_sid);
@@ -141,9 +177,27 @@ static void participants_seen(struct leg *leg, size_t count, Livekit__Participan
 
 // ---- messages
 
+// In ms: what the server says, within reason.
+static uint32_t seconds_or(int32_t seconds, uint32_t otherwise_ms)
+{
+	return seconds > 0 ? (uint32_t)MIN_OF(seconds, PING_SECONDS_MAX) * 1000 : otherwise_ms;
+}
+
+// Whether one more complaint about this server may go into the log.
+static bool may_complain(struct leg *leg)
+{
+	uint64_t now = clock_mono_ns();
+	if (leg->complained_ns != 0 && now - leg->complained_ns < COMPLAIN_NS)
+		return false;
+	leg->complained_ns = now;
+	return true;
+}
+
 static void on_join(struct leg *leg, const Livekit__JoinResponse *join) RUNS_ON(control_role)
 {
 	struct err err = {""};
+	if (leg->joined) // said once on a connection; each one more would take another transport
+		return;
 	if (join->subscriber_primary) {
 		leg_fail(leg, "the server wants two PeerConnections (it is older than LiveKit 1.9.1 or not open source): not supported yet");
 		return;
@@ -155,8 +209,9 @@ static void on_join(struct leg *leg, const Livekit__JoinResponse *join) RUNS_ON(
 	const char *version = join->server_info != NULL && join->server_info->version[0] ? join->server_info->version
 											 : join->server_version;
 	snprintf(leg->server_version, sizeof(leg->server_version), "%s", version);
-	leg->ping_interval_ms = join->ping_interval > 0 ? (uint32_t)join->ping_interval * 1000 : PING_INTERVAL_MS;
-	leg->ping_timeout_ms = join->ping_timeout > 0 ? (uint32_t)join->ping_timeout * 1000 : PING_TIMEOUT_MS;
+	request_text_clean(leg->server_version);
+	leg->ping_interval_ms = seconds_or(join->ping_interval, PING_INTERVAL_MS);
+	leg->ping_timeout_ms = seconds_or(join->ping_timeout, PING_TIMEOUT_MS);
 	control_timer_start(&leg->ping_timer, leg->ping_interval_ms, on_ping, leg);
 	leg->others_count = 0;
 	leg->target_present = false;
@@ -191,6 +246,8 @@ void leg_signal_regained(struct leg *leg)
 
 static void on_reconnect(struct leg *leg) RUNS_ON(control_role)
 {
+	if (!leg->resuming) // answers no question of ours
+		return;
 	leg_signal_regained(leg);
 	if (leg->state == LEG_RECOVERING && leg->transport_open && !leg->transport_up)
 		leg_restart_ice(leg); // else the server would keep a participant whose media path is dead
@@ -266,8 +323,9 @@ static void on_moved(struct leg *leg, const Livekit__RoomMovedResponse *moved) R
 static void on_subscription_response(struct leg *leg, const Livekit__SubscriptionResponse *response)
 {
 	// Repeated every 3 s and not terminal: the server keeps trying, and so do we.
-	log_line(LOG_WARN, "The server could not subscribe the track", S("userId", leg->user_id),
-		S("track", response->track_sid), I("error", response->err));
+	if (may_complain(leg))
+		log_line(LOG_WARN, "The server could not subscribe the track", S("userId", leg->user_id),
+			S("track", response->track_sid), I("error", response->err));
 }
 
 static void on_message(struct leg *leg, const Livekit__SignalResponse *message) RUNS_ON(control_role)
@@ -338,6 +396,12 @@ static void refused(struct leg *leg, const struct ws_event *event) RUNS_ON(contr
 	leg_recover(leg, leg->reason[0] ? leg->reason : "signal_lost", true);
 }
 
+void leg_signal_ended(const struct ws_event *event, char *ret_cause, size_t size)
+{
+	snprintf(ret_cause, size, "the signalling connection ended: %s",
+		event->text != NULL && event->text[0] != '\0' ? event->text : "closed by the server");
+}
+
 // The connection of a resume that a JoinRoom asked for, until the server accepts it.
 static void on_takeover_ws(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role)
 {
@@ -357,6 +421,7 @@ static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 {
 	ENTERS(control_role);
 	struct leg *leg = arg;
+	char cause[600];
 	if (ws == leg->takeover.ws) {
 		on_takeover_ws(leg, event);
 		return;
@@ -370,11 +435,11 @@ static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 		Livekit__SignalResponse *message = livekit_decode(event->data, event->bytes);
 		if (leg->joined)
 			control_timer_start(&leg->silence_timer, leg->ping_timeout_ms, on_silence, leg);
-		if (message == NULL)
+		if (message != NULL)
+			on_message(leg, message);
+		else if (may_complain(leg))
 			log_line(LOG_WARN, "A signalling message that does not parse", S("userId", leg->user_id),
 				I("bytes", event->bytes));
-		else
-			on_message(leg, message);
 		livekit_free(message);
 		break;
 	}
@@ -383,11 +448,12 @@ static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 		refused(leg, event);
 		break;
 	case WS_CLOSED:
+		leg_signal_ended(event, cause, sizeof(cause));
 		leg_hang_up(leg);
 		if (leg->reached)
 			leg_recover(leg, "signal_lost", true);
 		else
-			leg_fail(leg, "the server closed the signalling connection");
+			leg_fail(leg, cause);
 		break;
 	}
 }

@@ -14,6 +14,7 @@
 #include "controlplane/ws.h"
 
 #define LEG_SID_MAX 64
+#define LEG_OTHERS_MAX 4096 // participants that are remembered; of a larger room the rest are not counted
 
 // A participant of the room other than ourselves.
 struct leg_participant {
@@ -80,7 +81,9 @@ struct leg {
 	uint32_t ping_interval_ms, ping_timeout_ms;
 	int64_t rtt_ms;
 	struct leg_participant *others;
+	uint32_t *others_hash; // of their sids, beside them: what a search walks over
 	unsigned others_count, others_room;
+	uint64_t complained_ns; // of the server, in the log
 
 	// media
 	transport_id transport;
@@ -121,6 +124,8 @@ void leg_takeover_lost(struct leg *leg, const struct ws_event *event) RUNS_ON(co
 void leg_dial(struct leg *leg) RUNS_ON(control_role);
 // A signalling connection with that token; resume_sid: of the participant to take over, NULL: a new join.
 struct ws *leg_connect(struct leg *leg, const char *resume_sid, const char *token, struct err *err) RUNS_ON(control_role);
+// How a connection that was open came to its end, in a sentence.
+void leg_signal_ended(const struct ws_event *event, char *ret_cause, size_t size);
 // The server has given us the participant again.
 void leg_signal_regained(struct leg *leg) RUNS_ON(control_role);
 void leg_token_set(struct leg *leg, const char *token);

@@ -13,6 +13,7 @@
 
 #include "controlplane/config.h"
 #include "controlplane/control.h"
+#include "controlplane/drop_watch.h"
 #include "controlplane/grpc_server.h"
 #include "controlplane/leg.h"
 #include "controlplane/log.h"
@@ -131,6 +132,8 @@ static int run(struct config *config)
 	if (ret == 0)
 		ret = control_watch(dataplane_event_fd(), on_dataplane_events, NULL);
 	if (ret == 0)
+		drop_watch_start();
+	if (ret == 0)
 		ret = grpc_server_launch(config, &err);
 	if (ret < 0) {
 		log_line(LOG_ERROR, "Cannot start", S("error", err.text[0] ? err.text : strerror(-ret)));
@@ -141,6 +144,7 @@ static int run(struct config *config)
 	control_run();
 
 	grpc_server_stop();
+	drop_watch_stop();
 	slots_finish();
 	soniox_finish();
 	ws_finish();

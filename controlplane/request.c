@@ -64,6 +64,20 @@ bool request_utf8_valid(const uint8_t *text, size_t bytes)
 	return true;
 }
 
+void request_text_clean(char *text)
+{
+	for (size_t i = 0; text[i] != '\0';) {
+		size_t length = 1; // of the character; only a valid one is left as it is
+		while (length <= 4 && text[i + length - 1] != '\0' && !request_utf8_valid((const uint8_t *)text + i, length))
+			length++;
+		if (length > 4 || text[i + length - 1] == '\0' || (uint8_t)text[i] < ' ' || text[i] == 127) {
+			text[i] = '?';
+			length = 1;
+		}
+		i += length;
+	}
+}
+
 static bool varint_read(const uint8_t **p, const uint8_t *end, uint64_t *ret_value)
 {
 	uint64_t value = 0;

@@ -18,3 +18,5 @@ int request_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *
 	ProtobufCMessage **ret_message, struct err *err);
 
 bool request_utf8_valid(const uint8_t *text, size_t bytes);
+// A text of a stranger becomes fit for answers and logs: control characters and what is no UTF-8 turn into question marks.
+void request_text_clean(char *text);

@@ -124,9 +124,11 @@ static void get_version(struct call *call, const uint8_t *data, size_t bytes)
 
 static void facts_on_control(struct query *query)
 {
+	ENTERS(control_role);
 	svc_backend.totals(&query->facts.totals);
 	svc_backend.info(&query->facts.info);
 	svc_backend.swap_totals(&query->facts.swaps);
+	drop_watch_now(&query->facts.watch);
 }
 
 static void status_answer(struct query *query)

@@ -159,6 +159,17 @@ __attribute__((format(printf, 2, 3))) static void reason(struct admin_status_pag
 	page->reason_pointers[i] = page->reasons[i];
 }
 
+static void pack_drop_reasons(const struct drop_watch_view *watch, struct admin_status_page *page)
+{
+	if (watch->flood_rate > 0)
+		reason(page, "a flood: %llu packets a second that are for nobody; most: %s", (unsigned long long)watch->flood_rate,
+			drop_sentence(watch->flood_most));
+	for (enum drop lost = DROP_NONE + 1; lost < DROP_COUNT; lost++)
+		if (watch->lost[lost] > 0)
+			reason(page, "%llu packets were lost in the last minute: %s", (unsigned long long)watch->lost[lost],
+				drop_sentence(lost));
+}
+
 // What an operator should know first.
 static void pack_health(const struct admin_facts *facts, struct admin_status_page *page)
 {
@@ -179,6 +190,7 @@ static void pack_health(const struct admin_facts *facts, struct admin_status_pag
 			facts->totals.active_sessions);
 	if (facts->control_lag_max_us > LAG_HIGH_US)
 		reason(page, "the control thread was once busy for %.1f s", (double)facts->control_lag_max_us / 1e6);
+	pack_drop_reasons(&facts->watch, page);
 	const char *health = facts->draining ? "draining" : page->status.n_reasons > 0 ? "degraded" : "ok";
 	snprintf(page->health, sizeof(page->health), "%s", health);
 	page->status.health = page->health;

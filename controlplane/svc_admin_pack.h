@@ -5,6 +5,7 @@
 // Runs on: any.
 #pragma once
 
+#include "controlplane/drop_watch.h"
 #include "controlplane/grpc_listen.h"
 #include "controlplane/latency.h"
 #include "controlplane/slot.h"
@@ -17,6 +18,7 @@ struct admin_facts {
 	struct dataplane_info info;
 	struct latency_summary latency;
 	struct grpc_listen_stats listen;
+	struct drop_watch_view watch;
 	unsigned calls, streams;
 	uint64_t calls_total, messages_sent, frames_sent, frames_in_flight_lost;
 	uint64_t uptime_s, control_lag_max_us;
@@ -31,7 +33,7 @@ struct admin_drops_page {
 // Most first. Every reason, or only those that are not zero.
 void admin_pack_drops(const uint64_t counts[static DROP_COUNT], bool only_nonzero, struct admin_drops_page *ret_page);
 
-#define ADMIN_REASONS_MAX 8
+#define ADMIN_REASONS_MAX 16
 struct admin_status_page {
 	Relay__V1__Status status;
 	Relay__V1__Totals totals;
@@ -43,7 +45,7 @@ struct admin_status_page {
 	char port_addresses[DATAPLANE_PORTS_MAX][24];
 	Relay__V1__Worker workers[DATAPLANE_WORKERS_MAX], *worker_pointers[DATAPLANE_WORKERS_MAX];
 	struct admin_drops_page drops;
-	char reasons[ADMIN_REASONS_MAX][160], *reason_pointers[ADMIN_REASONS_MAX];
+	char reasons[ADMIN_REASONS_MAX][240], *reason_pointers[ADMIN_REASONS_MAX];
 	char version[32], health[16];
 };
 // For free(); NULL when memory is short. Points into facts.

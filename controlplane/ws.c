@@ -12,6 +12,7 @@
 
 #include "controlplane/control.h"
 #include "controlplane/log.h"
+#include "controlplane/request.h"
 #include "controlplane/resolve.h"
 #include "controlplane/url.h"
 #include "controlplane/ws_io.h"
@@ -57,6 +58,7 @@ static void finish(struct ws *ws, enum ws_event_type type, const char *text)
 {
 	char clean[512];
 	log_redact(text, clean, sizeof(clean));
+	request_text_clean(clean);
 	struct ws_event event = {.type = type, .http_status = ws->status, .text = clean};
 	ws->phase = WS_ENDED;
 	control_timer_stop(&ws->timer);
@@ -165,11 +167,12 @@ static void on_end(struct ws *ws, const struct ws_io_event *event)
 {
 	if (event->was_open) {
 		finish(ws, WS_CLOSED, event->text);
-	} else if (event->status != 0) {
+	} else if (event->status != 0 && event->status != 101) {
 		ws->status = event->status;
 		explain(ws);
 	} else {
-		snprintf(ws->last_error, sizeof(ws->last_error), "%.200s", event->text);
+		snprintf(ws->last_error, sizeof(ws->last_error), "%s%.200s",
+			event->status == 101 ? "the server's answer to the handshake is wrong: " : "", event->text);
 		try_next(ws);
 	}
 }

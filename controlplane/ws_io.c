@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "controlplane/allowance.h"
 #include "controlplane/control.h"
 #include "controlplane/log.h"
 
@@ -26,6 +27,7 @@
 #define LIBRARY_LIMIT_S 60 // ours are shorter and decide
 #define HEADER_BYTES_MAX 65536 // request head with a large token
 #define VHOSTS_MAX 4           // one for each set of trust anchors
+#define DELIVER_MAX 256 // events in a row, before control turns to others
 
 enum node_type { NODE_START, NODE_SEND, NODE_CLOSE, NODE_OPEN, NODE_MESSAGE, NODE_END, NODE_GONE };
 
@@ -71,6 +73,7 @@ struct ws_io {
 	uint8_t *message OWNED_BY(io_role); // being put together
 	size_t message_bytes OWNED_BY(io_role), message_size OWNED_BY(io_role);
 	bool message_binary OWNED_BY(io_role);
+	struct allowance allowance OWNED_BY(io_role);
 	lws_sorted_usec_list_t limit OWNED_BY(io_role);
 };
 
@@ -120,6 +123,12 @@ static struct node *locked_take(struct queue *queue)
 	struct node *node = queue_take(queue);
 	pthread_mutex_unlock(&thread.lock);
 	return node;
+}
+
+// Of memory: small messages are mostly node.
+static size_t node_cost(size_t bytes)
+{
+	return bytes + sizeof(struct node) + 64;
 }
 
 static void node_free(struct node *node)
@@ -231,16 +240,22 @@ static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_
 		kill_in(io, 1);
 		return 0;
 	}
-	if (!lws_is_final_fragment(wsi) || (!io->message_binary && !io->want_text))
+	if (!lws_is_final_fragment(wsi))
 		return 0;
-	struct node *node = calloc(1, sizeof(*node));
-	size_t unread = atomic_fetch_add(&io->unread_bytes, io->message_bytes) + io->message_bytes;
+	bool wanted = io->message_binary || io->want_text;
+	struct node *node = allowance_take(&io->allowance, io->message_bytes, clock_mono_ns()) ? calloc(1, sizeof(*node)) : NULL;
+	size_t unread = atomic_load(&io->unread_bytes) + node_cost(io->message_bytes);
 	if (node == NULL || unread > 2 * WS_IO_QUEUED_MAX) { // far more than control can be behind by
 		free(node);
 		end(io, "the server sends more than can be handled");
 		kill_in(io, 1);
 		return 0;
 	}
+	if (!wanted) {
+		free(node);
+		return 0;
+	}
+	atomic_fetch_add(&io->unread_bytes, node_cost(io->message_bytes));
 	*node = (struct node){.io = io, .type = NODE_MESSAGE, .text = !io->message_binary, .bytes = io->message_bytes,
 		.data = io->message};
 	io->message = NULL;
@@ -609,7 +624,7 @@ static void deliver(struct node *node)
 		event.data = node->data;
 		event.bytes = node->bytes;
 		event.is_text = node->text;
-		atomic_fetch_sub(&io->unread_bytes, node->bytes);
+		atomic_fetch_sub(&io->unread_bytes, node_cost(node->bytes));
 		break;
 	case NODE_END:
 		event.type = WS_IO_END;
@@ -635,8 +650,15 @@ static void events_deliver(void *arg)
 	pthread_mutex_lock(&thread.lock);
 	thread.posted = false;
 	pthread_mutex_unlock(&thread.lock);
-	for (struct node *node; (node = locked_take(&thread.events)) != NULL;)
+	struct node *node = NULL;
+	for (unsigned i = 0; i < DELIVER_MAX && (node = locked_take(&thread.events)) != NULL; i++)
 		deliver(node);
+	if (node == NULL)
+		return;
+	pthread_mutex_lock(&thread.lock); // there may be more
+	if (!thread.posted)
+		thread.posted = control_post(events_deliver, NULL) == 0;
+	pthread_mutex_unlock(&thread.lock);
 }
 
 static char *copy_or_empty(const char *text)
@@ -670,6 +692,7 @@ static void io_fill(struct ws_io *io, const struct ws_io_config *config)
 	io->get = config->get;
 	io->want_text = config->text;
 	io->message_max = config->message_max != 0 ? config->message_max : WS_MESSAGE_MAX;
+	allowance_begin(&io->allowance, 2 * io->message_max, clock_mono_ns());
 	io->idle = (lws_retry_bo_t){.secs_since_valid_ping = (uint16_t)(config->ping_s != 0 ? config->ping_s : PING_S),
 		.secs_since_valid_hangup = (uint16_t)(config->dead_s != 0 ? config->dead_s : DEAD_S)};
 	io->event = config->event;

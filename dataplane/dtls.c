@@ -119,19 +119,24 @@ static int accept_certificate(int preverified, X509_STORE_CTX *store)
 	return 1;
 }
 
+// NULL: out of memory.
 static X509 *certificate_make(EVP_PKEY *key)
 {
 	X509 *certificate = X509_new();
-	uint64_t serial = clock_mono_ns();
-	X509_set_version(certificate, 2);
-	ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate), serial);
-	X509_gmtime_adj(X509_getm_notBefore(certificate), -86400);
-	X509_gmtime_adj(X509_getm_notAfter(certificate), 86400L * 3650);
+	if (certificate == NULL)
+		return NULL;
 	X509_NAME *name = X509_get_subject_name(certificate);
-	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"relay", -1, -1, 0);
-	X509_set_issuer_name(certificate, name);
-	X509_set_pubkey(certificate, key);
-	X509_sign(certificate, key, EVP_sha256());
+	bool ok = X509_set_version(certificate, 2) == 1 &&
+		  ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate), clock_mono_ns()) == 1 &&
+		  X509_gmtime_adj(X509_getm_notBefore(certificate), -86400) != NULL &&
+		  X509_gmtime_adj(X509_getm_notAfter(certificate), 86400L * 3650) != NULL &&
+		  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"relay", -1, -1, 0) == 1 &&
+		  X509_set_issuer_name(certificate, name) == 1 && X509_set_pubkey(certificate, key) == 1 &&
+		  X509_sign(certificate, key, EVP_sha256()) > 0;
+	if (!ok) {
+		X509_free(certificate);
+		return NULL;
+	}
 	return certificate;
 }
 

@@ -9,10 +9,6 @@ add_library(test_support STATIC tests/support/srtp_oracle.c)
 target_link_libraries(test_support PUBLIC relay_flags PkgConfig::SRTP2 PkgConfig::OPENSSL ${CMAKE_DL_LIBS})
 
 file(GLOB UNIT_SOURCES CONFIGURE_DEPENDS tests/unit/*_test.c)
-if(RELAY_TSAN)
-  # Its frames cross DPDK's ring device, which is not instrumented: every hand-over would look like a race.
-  list(FILTER UNIT_SOURCES EXCLUDE REGEX "hostility_test")
-endif()
 foreach(source IN LISTS UNIT_SOURCES)
   get_filename_component(name ${source} NAME_WE)
   add_executable(${name} ${source})
@@ -34,6 +30,16 @@ if(TARGET hostility_test)
   target_link_libraries(hostility_test PRIVATE rte_net_ring)
   target_link_options(hostility_test PRIVATE -Wl,--wrap=port_start)
 endif()
+
+# A hostile gRPC client, for tests/e2e and bench/.
+add_executable(grpc-attack tests/support/grpc_attack.c)
+target_link_libraries(grpc-attack PRIVATE relay_flags)
+# Stops one thread of relayd.
+add_executable(thread-stall tests/support/thread_stall.c)
+target_link_libraries(thread-stall PRIVATE relay_flags)
+# Random datagrams at a rate.
+add_executable(udp-flood tests/support/udp_flood.c)
+target_link_libraries(udp-flood PRIVATE relay_flags)
 
 # Fuzz targets: with RELAY_FUZZ real libFuzzer programs, otherwise a replay of the corpus and of every old crash.
 file(GLOB FUZZ_SOURCES CONFIGURE_DEPENDS tests/fuzz/*_fuzz.c)

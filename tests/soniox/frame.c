@@ -94,11 +94,13 @@ static int join(struct frames *frames, enum frame_opcode opcode, bool last, cons
 
 int frames_next(struct frames *frames, struct frame *ret)
 {
+	if (frames->in == NULL) // nothing has come yet
+		return 0;
 	for (;;) {
 		uint8_t *p = frames->in + frames->in_used;
 		size_t have = frames->in_bytes - frames->in_used;
 		uint64_t bytes;
-		int head = frames->in == NULL ? 0 : read_head(p, have, &bytes);
+		int head = read_head(p, have, &bytes);
 		if (head <= 0)
 			return head;
 		if (have - (size_t)head < bytes)

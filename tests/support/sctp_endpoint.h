@@ -75,6 +75,8 @@ static inline void endpoint_to_assoc(struct sctp_endpoint *e, uint8_t *packet, s
 static inline void endpoint_input(struct sctp_endpoint *e, const uint8_t *data, size_t bytes)
 {
 	uint8_t *packet = malloc(bytes ? bytes : 1);
+	if (packet == NULL)
+		return; // as if it were lost
 	memcpy(packet, data, bytes);
 	enum drop drop = sctp_packet_check(packet, bytes);
 	bool again = drop == DROP_NONE;

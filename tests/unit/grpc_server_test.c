@@ -517,6 +517,58 @@ static void connections_are_capped(void **state)
 	expect_join("anna", "t", true, "");
 }
 
+// Connections that never call are many and full of patience; who has something to say gets in all the same.
+static void half_open_connections_keep_nobody_out(void **state)
+{
+	int fds[80];
+	struct grpc_listen_stats before, after;
+	grpc_listen_stats(&before);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+		assert_true((fds[i] = raw_connect()) >= 0);
+	do {
+		grpc_listen_stats(&after);
+		usleep(1000);
+	} while (after.refused == before.refused);
+	uint64_t limit = clock_mono_ns() + 8000000000u; // less than gRPC itself grants for a handshake
+	grpc_status_code code = GRPC_STATUS_UNKNOWN;
+	while (code != GRPC_STATUS_OK && clock_mono_ns() < limit) {
+		struct client later;
+		client_open(&later, target);
+		Mentra__Livekit__Bridge__BridgeStatusRequest request = MENTRA__LIVEKIT__BRIDGE__BRIDGE_STATUS_REQUEST__INIT;
+		code = client_unary(&later, BRIDGE "GetStatus", &request.base, NULL, NULL, NULL, 0);
+		client_close(&later);
+	}
+	assert_int_equal(code, GRPC_STATUS_OK);
+	grpc_listen_stats(&after);
+	assert_true(after.cut > before.cut);
+	expect_join("anna", "t", true, ""); // one that has called stays
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	settle(2);
+}
+
+// A client that comes again as often as it can does not have all of the accept thread's time.
+static void connections_are_taken_at_a_bounded_rate(void **state)
+{
+	struct grpc_listen_stats before, now;
+	grpc_listen_stats(&before);
+	uint64_t began = clock_mono_ns(), taken = 0;
+	for (unsigned i = 0; i < 450; i++) {
+		int fd = raw_connect();
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	do {
+		usleep(1000);
+		double seconds = (double)(clock_mono_ns() - began) / 1e9;
+		grpc_listen_stats(&now);
+		taken = now.accepted + now.refused - before.accepted - before.refused;
+		assert_true((double)taken <= 300 + 200 * (seconds + 0.01) + 1);
+	} while (taken < 450); // the rest waits in the socket's queue, and has its turn
+	settle(2);
+	expect_join("anna", "t", true, "");
+}
+
 static void accepting_survives_emfile(void **state)
 {
 	struct rlimit old, tight;
@@ -779,6 +831,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(health_flips_when_draining),
 		cmocka_unit_test(rapid_reset_is_cut),
 		cmocka_unit_test(connections_are_capped),
+		cmocka_unit_test(half_open_connections_keep_nobody_out),
+		cmocka_unit_test(connections_are_taken_at_a_bounded_rate),
 		cmocka_unit_test(accepting_survives_emfile),
 		cmocka_unit_test(socket_paths_are_taken_with_care),
 		cmocka_unit_test(tcp_only_on_loopback),

@@ -275,6 +275,88 @@ static void join_reports_each_step(void **state)
 	assert_int_equal(leg->state, LEG_CONNECTED);
 }
 
+// ---- what a server may say and must not get
+
+static void one_join_and_one_reconnect_are_taken(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++) {
+		says_join(last());
+		says_reconnect(last());
+	}
+	assert_int_equal(opens, 1); // transports, ports
+	assert_int_equal(offers, 1);
+	assert_int_equal(events[LEG_EVENT_JOINED], 1);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+}
+
+static void absurd_ping_times_are_bounded(void **state)
+{
+	(void)state;
+	static const struct {
+		int32_t seconds;
+		uint32_t ms;
+	} cases[] = {{536870912, 3600000}, {INT32_MAX, 3600000}, {-1, 5000}, {0, 5000}, {7, 7000}};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
+		Livekit__JoinResponse join = LIVEKIT__JOIN_RESPONSE__INIT;
+		join.ping_interval = cases[i].seconds;
+		response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN;
+		response.join = &join;
+		leg->joined = false;
+		say(last(), &response);
+		assert_int_equal(leg->ping_interval_ms, cases[i].ms);
+	}
+}
+
+static void participant_says(const char *sid, const char *identity, int participant_state)
+{
+	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
+	Livekit__ParticipantUpdate update = LIVEKIT__PARTICIPANT_UPDATE__INIT;
+	Livekit__ParticipantInfo info = LIVEKIT__PARTICIPANT_INFO__INIT, *infos[] = {&info};
+	char sid_text[200], identity_text[64];
+	snprintf(sid_text, sizeof(sid_text), "%s", sid);
+	snprintf(identity_text, sizeof(identity_text), "%s", identity);
+	info.sid = sid_text;
+	info.identity = identity_text;
+	info.state = participant_state;
+	update.n_participants = 1;
+	update.participants = infos;
+	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_UPDATE;
+	response.update = &update;
+	say(last(), &response);
+}
+
+static void crowd_is_bounded_and_the_target_has_a_place(void **state)
+{
+	(void)state;
+	char sid[200];
+	for (unsigned i = 0; i < 2 * LEG_OTHERS_MAX; i++) {
+		snprintf(sid, sizeof(sid), "PA_%u", i);
+		participant_says(sid, "somebody", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+	}
+	assert_int_equal(leg_participant_count(leg), LEG_OTHERS_MAX + 1);
+	participant_says("PA_phone", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+	assert_true(leg->target_present);
+	assert_int_equal(leg_participant_count(leg), LEG_OTHERS_MAX + 1);
+	for (unsigned i = 0; i < LEG_OTHERS_MAX - 1; i++) {
+		snprintf(sid, sizeof(sid), "PA_%u", i);
+		participant_says(sid, "somebody", LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED);
+	}
+	assert_int_equal(leg_participant_count(leg), 2);
+	assert_true(leg->target_present);
+	// Names that do not fit are one participant, not one more each time.
+	memset(sid, 'x', sizeof(sid) - 1);
+	sid[sizeof(sid) - 1] = '\0';
+	for (unsigned i = 0; i < 10; i++)
+		participant_says(sid, "long", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+	assert_int_equal(leg_participant_count(leg), 3);
+	participant_says(sid, "long", LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED);
+	participant_says("PA_phone", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED);
+	assert_false(leg->target_present);
+	assert_int_equal(leg_participant_count(leg), 1);
+}
+
 static void signalling_lost_is_resumed_with_the_newest_token(void **state)
 {
 	(void)state;
@@ -594,6 +676,9 @@ int main(void)
 #define CASE(name, before) cmocka_unit_test_setup_teardown(name, before, over)
 	const struct CMUnitTest tests[] = {
 		CASE(join_reports_each_step, connected),
+		CASE(one_join_and_one_reconnect_are_taken, connected),
+		CASE(absurd_ping_times_are_bounded, connected),
+		CASE(crowd_is_bounded_and_the_target_has_a_place, connected),
 		CASE(signalling_lost_is_resumed_with_the_newest_token, connected),
 		CASE(dead_transport_is_resumed_and_restarted, connected),
 		CASE(restart_in_vain_becomes_a_rejoin, connected),

@@ -57,6 +57,23 @@ static void values(void **state)
 	expect(JOIN, big, 3 + 255, 0, "");
 }
 
+static void strangers_texts_are_cleaned(void **state)
+{
+	static const struct {
+		const char *text, *clean;
+	} cases[] = {
+		{"", ""}, {"plain", "plain"}, {"Gr\xc3\xbc\xc3\x9f" "e \xf0\x9f\x98\x80", "Gr\xc3\xbc\xc3\x9f" "e \xf0\x9f\x98\x80"},
+		{"a\xff" "b", "a?b"}, {"cut \xe2\x82", "cut ??"}, {"\xed\xa0\x80", "???"}, {"one\ntwo\x1b[31m", "one?two?[31m"},
+		{"\xc3(", "?("}, {"\x7f", "?"}, {"\xf0\x9f\x98", "???"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char text[64];
+		snprintf(text, sizeof(text), "%s", cases[i].text);
+		request_text_clean(text);
+		assert_string_equal(text, cases[i].clean);
+	}
+}
+
 static void malformed(void **state)
 {
 	EXPECT("\x0a", -EBADMSG, NOT_PARSED);
@@ -111,6 +128,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(utf8),
+		cmocka_unit_test(strangers_texts_are_cleaned),
 		cmocka_unit_test(values),
 		cmocka_unit_test(malformed),
 		cmocka_unit_test(many_fields_are_no_amplifier),

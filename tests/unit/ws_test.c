@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "controlplane/allowance.h"
 #include "controlplane/control.h"
 #include "controlplane/resolve.h"
 
@@ -26,6 +27,7 @@
 struct stream {
 	int fd;
 	SSL *ssl;
+	bool failed; // to send
 };
 
 static struct {
@@ -56,7 +58,8 @@ static void put(struct stream *s, const void *data, size_t bytes)
 	for (size_t at = 0; at < bytes;) {
 		int n = s->ssl != NULL ? SSL_write(s->ssl, (const char *)data + at, (int)(bytes - at))
 				       : (int)send(s->fd, (const char *)data + at, bytes - at, MSG_NOSIGNAL);
-		if (n <= 0)
+		s->failed = n <= 0;
+		if (s->failed)
 			return;
 		at += (size_t)n;
 	}
@@ -153,6 +156,14 @@ static void dead(struct stream *s)
 			atomic_fetch_add(&server.pings, 1);
 }
 
+// Messages as fast as they go: empty ones, texts that nobody wants, or large ones; until the client has had enough.
+static void flood(struct stream *s, char what)
+{
+	static uint8_t data[1 << 20];
+	for (unsigned i = 0; i < 100000 && !s->failed; i++)
+		put_frame(s, what == 't' ? 0x81 : 0x82, data, what == 'b' ? sizeof(data) : 0);
+}
+
 // What the server does is named by the path.
 static void serve(struct stream *s, const char *request)
 {
@@ -175,6 +186,8 @@ static void serve(struct stream *s, const char *request)
 			put_text(s, chunk);
 	} else if (strcmp(path, "/redirect") == 0) {
 		put_text(s, "HTTP/1.1 302 Found\r\nLocation: /echo\r\nContent-Length: 0\r\n\r\n");
+	} else if (strcmp(path, "/wrong-accept") == 0) {
+		put_text(s, "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n");
 	} else if (strcmp(path, "/junk") == 0) {
 		put_text(s, "SSH-2.0-OpenSSH_9.2\r\n");
 	} else if (strncmp(path, "/ws/", 4) == 0) {
@@ -192,6 +205,8 @@ static void serve(struct stream *s, const char *request)
 			put_frame(s, 0x80, "three", 5);
 			put_frame(s, 0x81, "text is not for us", 18);
 			put_frame(s, 0x82, NULL, 0);
+		} else if (strncmp(path, "/ws/flood-", 10) == 0) {
+			flood(s, path[10]);
 		} else if (strcmp(path, "/ws/close") == 0) {
 			put_frame(s, 0x88, "\x0f\xa0" "bye " TOKEN, 6 + strlen(TOKEN));
 			uint8_t data[256];
@@ -471,6 +486,26 @@ static void test_own_limit(void **state)
 	assert_string_equal(trial.text, "the server sent a message of more than 1000 bytes");
 }
 
+static void test_floods(void **state)
+{
+	static const char *const paths[] = {"/ws/flood-empty", "/ws/flood-texts", "/ws/flood-big"};
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		struct trial trial = {.path = paths[i]};
+		run(&trial);
+		assert_int_equal(trial.ends, 1);
+		assert_int_equal(trial.end, WS_CLOSED);
+		assert_string_equal(trial.text, "the server sends more than can be handled");
+		assert_in_range(trial.messages, 0, 5000);
+		free(trial.data);
+	}
+	// What a busy room says is well within it.
+	struct allowance left;
+	uint64_t now = 1000000000;
+	allowance_begin(&left, 4 << 20, now);
+	for (unsigned i = 0; i < 20000; i++)
+		assert_true(allowance_take(&left, 500, now += 1000000));
+}
+
 static void test_dead_peer(void **state)
 {
 	struct trial trial = {.path = "/ws/dead", .ping_s = 1, .dead_s = 2};
@@ -538,6 +573,12 @@ static void test_no_http(void **state)
 	assert_int_equal(trial.ends, 1);
 	assert_int_equal(trial.end, WS_FAILED);
 	assert_int_equal(trial.status, 0);
+	struct trial wrong = {.path = "/wrong-accept"};
+	run(&wrong);
+	assert_int_equal(wrong.end, WS_FAILED);
+	assert_int_equal(wrong.status, 0);
+	print_message("%s\n", wrong.text);
+	assert_non_null(strstr(wrong.text, "cannot connect to 127.0.0.1"));
 }
 
 static void test_silent(void **state)
@@ -665,6 +706,7 @@ int main(void)
 		PLAIN(test_fragments),
 		PLAIN(test_text),
 		PLAIN(test_own_limit),
+		PLAIN(test_floods),
 		PLAIN(test_dead_peer),
 		PLAIN(test_ends),
 		PLAIN(test_refused),

@@ -39,14 +39,14 @@ export function phones(count) {
       const { call } = hosts[turn++ % count];
       const phone = { identity, dataFrame: 0 };
       const step = (verb, ...args) => call(identity, verb, ...args);
-      // Speaks tones or numbered frames until speaking.stop is set.
+      // Speaks tones, or frames numbered from dataFrame on, until speaking.stop is set.
       const speak = (verb) => async (_samples, speaking) => {
         const watch = setInterval(() => {
           if (!speaking.stop) return;
           clearInterval(watch);
           step('stop');
         }, 20);
-        phone.dataFrame = (await step(verb)).dataFrame;
+        phone.dataFrame = (await step(verb, phone.dataFrame)).dataFrame;
       };
       Object.assign(phone, {
         publish: () => step('publish'), speakWav: (...args) => step('speakWav', ...args), speakTrack: speak('speakTrack'), speakData: speak('speakData'), leave: () => step('leave'),

@@ -10,7 +10,10 @@ const verbs = {
   join: async (phone, url, token) => { await phone.join(url, token); },
   publish: (phone) => phone.publish(),
   speakTrack: (phone) => phone.speakTrack(toneLoop(), (phone.speaking = {}), { loop: true }),
-  speakData: (phone) => phone.speakData(Infinity, (phone.speaking = {})),
+  speakData: (phone, first) => {
+    phone.dataFrame = first;
+    return phone.speakData(Infinity, (phone.speaking = {}));
+  },
   speakWav: (phone, file, from_ms, to_ms) => phone.speakDataPcm(readWav(file).pcm.subarray(from_ms * 16, to_ms * 16)),
   stop: async (phone) => { phone.speaking.stop = true; },
   leave: async (phone) => {
