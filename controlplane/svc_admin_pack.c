@@ -306,6 +306,7 @@ static void pack_transport(const struct transport_info *from, struct admin_sessi
 	transport->tx_packets = from->tx_packets;
 	transport->tx_bytes = from->tx_bytes;
 	transport->data_open = from->data_open;
+	transport->data_holes = from->data_holes;
 	transport->worker = from->worker;
 	transport->generation = from->generation;
 }

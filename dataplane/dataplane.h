@@ -113,6 +113,7 @@ struct transport_info {
 	uint16_t srtp_profile;
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
 	bool data_open;
+	uint32_t data_holes; // TSNs of the association that a later one overtook: lost on the way and sent again, or out of order
 	unsigned worker;
 };
 int transport_info(transport_id id, struct transport_info *ret_info) RUNS_ON(control_role);

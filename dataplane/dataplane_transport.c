@@ -300,6 +300,7 @@ int transport_info(transport_id id, struct transport_info *ret_info)
 		.rtt_us = atomic_load(&transport->rtt_us),
 		.srtp_profile = (uint16_t)atomic_load(&transport->srtp_profile),
 		.rx_packets = stats_get(&transport->rx_packets),
+		.data_holes = (uint32_t)stats_get(&transport->data_holes),
 		.rx_bytes = stats_get(&transport->rx_bytes),
 		.tx_packets = stats_get(&transport->tx_packets),
 		.tx_bytes = stats_get(&transport->tx_bytes),

@@ -182,6 +182,10 @@ static void ingress_sctp(struct worker *worker, struct transport *transport, uin
 		stats_add(&worker->stats.drops[DROP_SCTP_WINDOW], walk.window_count);
 	if (UNLIKELY(walk.assoc) && hand_to_assoc(worker, transport, PACKET_SCTP, data, bytes, arrival_ns))
 		sctp_rx_handed_over(rx, &walk);
+	if (UNLIKELY(rx->holes != 0)) {
+		stats_add(&transport->data_holes, rx->holes);
+		rx->holes = 0;
+	}
 	if (sctp_rx_end(rx, &walk, worker->now_ns))
 		egress_sack(worker, transport);
 	else if (rx->sack_due_ns != 0 && !transport->data_rx.sack_listed)

@@ -36,8 +36,10 @@ static void advance(struct sctp_rx *rx)
 static void mark(struct sctp_rx *rx, uint32_t tsn)
 {
 	*word(rx, tsn) |= 1ull << tsn % 64;
-	if (sctp_after(tsn, rx->max_tsn))
+	if (sctp_after(tsn, rx->max_tsn)) {
+		rx->holes += tsn - rx->max_tsn - 1;
 		rx->max_tsn = tsn;
+	}
 	while (rx->cum_tsn != rx->max_tsn && is_seen(rx, rx->cum_tsn + 1))
 		advance(rx);
 }

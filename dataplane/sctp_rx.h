@@ -33,6 +33,7 @@ struct sctp_rx {
 	uint8_t duplicate_count;
 	uint16_t channels[SCTP_RX_CHANNELS]; // streams whose whole, unordered messages are delivered at once
 	uint32_t duplicates[4];
+	uint32_t holes; // TSNs that a later one overtook (lost on the way and sent again, or out of order); the caller takes them
 	uint64_t seen[SCTP_RX_BITS / 64]; // by TSN modulo SCTP_RX_BITS
 };
 _Static_assert(sizeof(struct sctp_rx) <= 128, "two cache lines");

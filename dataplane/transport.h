@@ -92,7 +92,7 @@ struct transport {
 	_Atomic(struct dtls_record *) next_record; // assoc puts it; from then on DTLS is the worker's
 	_Atomic(uint32_t) channels;       // assoc writes: streams of _lossy << 16 | _reliable
 	_Atomic(uint32_t) rwnd_bytes;     // assoc writes: what SACKs offer
-	stats_counter tx_packets, tx_bytes; // worker writes
+	stats_counter tx_packets, tx_bytes, data_holes; // worker writes
 	struct rte_mbuf *pending[TRANSPORT_PENDING_MAX] OWNED_BY(worker_role); // decrypted; rx.pending_count of them
 	struct transport_data data_rx OWNED_BY(worker_role) CACHE_ALIGNED;
 

@@ -198,6 +198,7 @@ static json_t *transport(const Relay__V1__TransportState *from)
 	put(object, "tx_packets", INT(from->tx_packets));
 	put(object, "tx_bytes", INT(from->tx_bytes));
 	put(object, "data_open", json_boolean(from->data_open));
+	put(object, "data_holes", INT(from->data_holes));
 	put(object, "worker", INT(from->worker));
 	put(object, "generation", INT(from->generation));
 	return object;

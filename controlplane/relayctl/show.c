@@ -208,8 +208,10 @@ static void show_transport(const Relay__V1__TransportState *t)
 	BUFFER(b);
 	printf("transport     %s, %s to %s, worker %u, generation %u\n", t->state, t->local[0] ? t->local : "-",
 		t->remote[0] ? t->remote : "-", t->worker, t->generation);
-	printf("  keys        %s%s\n", t->srtp_profile[0] ? t->srtp_profile : "none yet",
-		t->data_open ? ", data channels open" : "");
+	printf("  keys        %s%s", t->srtp_profile[0] ? t->srtp_profile : "none yet", t->data_open ? ", data channels open" : "");
+	if (t->data_holes > 0)
+		printf(", %u messages overtaken or sent again", t->data_holes);
+	printf("\n");
 	if (t->consent_age_ms < 0)
 		printf("  consent     never answered\n");
 	else

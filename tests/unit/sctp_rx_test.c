@@ -169,9 +169,11 @@ static void gaps_over_the_wrap(void **state)
 	assert_int_equal(s.blocks, 2);
 	static const uint8_t expected[] = {0, 2, 0, 12, 0, 15, 0, 55};
 	assert_memory_equal(s.list, expected, sizeof(expected));
+	assert_int_equal(rx.holes, 3);
 	lossy(5);
 	lossy(18);
 	lossy(17);
+	assert_int_equal(rx.holes, 3); // who is late makes none
 	s = sack();
 	assert_int_equal(s.cum, 59);
 	assert_int_equal(s.blocks, 0);
