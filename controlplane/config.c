@@ -250,6 +250,7 @@ static int read_audio(const struct loader *loader, struct config *config, const 
 	set_number(&config->audio.ring_ms, yaml->audio->ring_ms);
 	set_number(&config->audio.max_wait_ms, yaml->audio->max_wait_ms);
 	set_number(&config->audio.data_wait_ms, yaml->audio->data_wait_ms);
+	set_flag(&config->audio.conceal_data, yaml->audio->conceal_data);
 	if (config->audio.ring_ms < 100 || config->audio.ring_ms > 600000)
 		return bad(loader, "audio.ring_ms", "must be 100 to 600000");
 	if (config->audio.max_wait_ms < 1 || config->audio.max_wait_ms > 1000)

@@ -42,6 +42,7 @@ struct config {
 		unsigned ring_ms;      // 10000
 		unsigned max_wait_ms;  // 60
 		unsigned data_wait_ms; // 60
+		bool conceal_data;     // false
 	} audio;
 	struct {
 		int enabled;          // enum soniox_enabled

@@ -53,7 +53,8 @@ static const cyaml_schema_field_t memory_fields[] = {
 	NUMBER(memory_section, size_mb), FLAG(memory_section, hugepages), CYAML_FIELD_END};
 static const cyaml_schema_field_t livekit_fields[] = {STRING(livekit_section, ca_file), CYAML_FIELD_END};
 static const cyaml_schema_field_t audio_fields[] = {STRING(audio_section, input), NUMBER(audio_section, ring_ms),
-	NUMBER(audio_section, max_wait_ms), NUMBER(audio_section, data_wait_ms), CYAML_FIELD_END};
+	NUMBER(audio_section, max_wait_ms), NUMBER(audio_section, data_wait_ms),
+	FLAG(audio_section, conceal_data), CYAML_FIELD_END};
 static const cyaml_schema_field_t soniox_fields[] = {STRING(soniox_section, enabled), STRING(soniox_section, region),
 	STRING(soniox_section, url), STRING(soniox_section, key_file), STRING(soniox_section, ca_file),
 	STRING(soniox_section, audio), NUMBER(soniox_section, replay_ms), NUMBER(soniox_section, concurrent),

@@ -41,6 +41,7 @@ struct config_yaml {
 	struct {
 		char *input;
 		unsigned *ring_ms, *max_wait_ms, *data_wait_ms;
+		bool *conceal_data;
 	} *audio;
 	struct {
 		char *enabled, *region, *url, *key_file, *ca_file, *audio, *model, *context_text, *translate_to, *files_dir, *files_format;

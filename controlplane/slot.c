@@ -77,7 +77,8 @@ struct slot *slot_make(const char *user_id, struct err *err)
 	}
 	struct slot *slot = calloc(1, sizeof(*slot));
 	struct source_config config = {.input = (enum source_input)slots.config->audio.input,
-		.max_wait_ms = slots.config->audio.max_wait_ms, .data_wait_ms = slots.config->audio.data_wait_ms};
+		.max_wait_ms = slots.config->audio.max_wait_ms, .data_wait_ms = slots.config->audio.data_wait_ms,
+		.conceal_data = slots.config->audio.conceal_data};
 	if (slot != NULL) {
 		snprintf(slot->user_id, sizeof(slot->user_id), "%s", user_id);
 		slot->pcm = pcm_create(slots.config->audio.ring_ms);

@@ -272,6 +272,8 @@ static void pack_source(const struct source_stats *from, Relay__V1__SourceState 
 	source->copies = from->copies;
 	source->decoding = from->decoding;
 	source->undecoded = from->undecoded;
+	source->repaired_nack = from->repaired_nack;
+	source->data_concealed = from->data_concealed;
 }
 
 static void pack_transport(const struct transport_info *from, struct admin_session_page *page)

@@ -23,6 +23,7 @@ struct source_config {
 	uint32_t max_wait_ms;     // bound of the reorder wait, default 60
 	uint32_t data_wait_ms;    // reorder wait of the data way, default 60
 	uint32_t remainder_ms;    // a remainder older than this is flushed as a shorter frame, 40
+	bool conceal_data;        // lost packets of the data way become silence of the length of the one before
 	// The track's packets in order, before they are decoded; NULL: nobody wants them. The source takes a reference. A cell is
 	// one packet: its bytes stand in samples, media_us is its RTP time (32 bits, 48 kHz), PCM_F_FENCE says that it does not go on
 	// where the one before it ended. Packets longer than a cell are left out.
@@ -65,9 +66,11 @@ struct source_swap {
 
 struct source_stats {
 	uint64_t packets, bytes;             // RTP packets accepted
-	uint64_t lost, repaired_red, repaired_fec, concealed, late, duplicate, reordered, dtx_frames;
+	// lost: numbers that were given up; each is covered by FEC or concealment. What RED or an answered NACK brought is not lost.
+	uint64_t lost, repaired_red, repaired_nack, repaired_fec, concealed, late, duplicate, reordered, dtx_frames;
 	uint64_t ssrc_changes, mutes;
 	uint64_t data_packets, data_bytes, data_lost, data_duplicate, data_late, data_resets, data_reordered;
+	uint64_t data_concealed;             // lost ones that became silence
 	uint64_t data_odd_bytes;             // payloads with half a sample at the end: that byte is cut
 	uint64_t frames;                     // cells written
 	uint64_t copies;                     // packets that two legs brought
@@ -109,6 +112,15 @@ void source_overlapped(struct source *source, uint64_t overlap_ns) RUNS_ON(worke
 // Sender report of the track: NTP time (64-bit, RFC 3550) at RTP timestamp.
 void source_sender_report(struct source *source, uint64_t transport, uint32_t ssrc, uint64_t ntp, uint32_t timestamp,
 	uint64_t arrival_ns) RUNS_ON(worker_role);
+// The track's sender says that this stream has ended (RTCP BYE): nothing is waited for, and input auto turns to data at once.
+void source_goodbye(struct source *source, uint64_t transport, uint32_t ssrc) RUNS_ON(worker_role);
+// Packets of the track that are missing and are to be asked for now, in the numbers of the transport that brings it.
+struct source_ask {
+	uint32_t ssrc;
+	uint32_t missing; // bit i: first + i
+	uint16_t first;
+};
+bool source_ask(struct source *source, uint64_t transport, uint64_t now_ns, struct source_ask *ret_ask) RUNS_ON(worker_role);
 // Signalled mute state of the track. While muted nothing is concealed and input auto turns to data at once.
 void source_set_muted(struct source *source, bool muted) RUNS_ON(worker_role);
 // Whether somebody wants PCM of the track (so it is at first). While nobody does, packets are put in order, repaired from RED and

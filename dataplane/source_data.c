@@ -8,9 +8,23 @@
 
 #include "dataplane/hot.h"
 
+// Silence in the place of lost packets, so that a listener's time line stays true. They are taken to be as long as the last one;
+// what is longer than a pause may be filled in is absence.
+static void conceal(struct source *source, unsigned lost, uint64_t arrival_ns) RUNS_ON(worker_role)
+{
+	uint64_t samples = (uint64_t)lost * source->data_samples;
+	if (LIKELY(lost == 0) || !source->config.conceal_data || samples == 0 ||
+		samples > (uint64_t)SOURCE_FILL_MAX_MS * PCM_RATE_HZ / 1000)
+		return;
+	int64_t capture_us = source_wall_us(arrival_ns) - (int64_t)(samples + source->data_samples) * 1000000 / PCM_RATE_HZ;
+	stats_add(&source->counters.data_concealed, lost);
+	source_emit(source, NULL, (unsigned)samples, PCM_F_DATA | PCM_F_CONCEALED, capture_us, arrival_ns);
+}
+
 static void deliver(struct source *source, const struct seqbyte_packet *packet) RUNS_ON(worker_role)
 {
 	unsigned count = packet->bytes / 2;
+	source->data_samples = count;
 	int16_t *samples = source->samples;
 	for (unsigned done = 0; done < count;) {
 		unsigned part = MIN_OF(count - done, (unsigned)ARRAY_SIZE(source->samples));
@@ -32,6 +46,7 @@ void source_data_drain(struct source *source, uint64_t now_ns)
 			stats_add(&source->counters.swap_lost, lost);
 			source_watch(source, 0, align_hash_any(packet->payload, packet->bytes) + packet->seq, packet->arrival_ns);
 		}
+		conceal(source, lost, packet->arrival_ns);
 		deliver(source, packet);
 	}
 }
@@ -57,9 +72,11 @@ enum drop source_order_input(struct source *source, const struct source_data *pa
 		drop = seqbyte_put(&source->order, payload[0], payload + 1, pcm_bytes, arrival_ns, &lost);
 	}
 	stats_add(&counters->data_lost, lost);
+	conceal(source, lost, arrival_ns);
 	stats_add(&counters->data_resets, source->order.resets - resets);
 	if (drop != DROP_NONE) {
-		stats_add(drop == DROP_DATA_DUPLICATE ? &counters->data_duplicate : &counters->data_late, 1);
+		if (drop == DROP_DATA_DUPLICATE || drop == DROP_DATA_LATE)
+			stats_add(drop == DROP_DATA_DUPLICATE ? &counters->data_duplicate : &counters->data_late, 1);
 		return drop;
 	}
 	if (!behind_gap && source->order.held > 1)

@@ -26,8 +26,8 @@
 
 struct source_counters {
 	stats_counter packets, bytes, frames, jitter_us, last_packet_ns, lost, data_packets, data_bytes; // what every packet changes
-	stats_counter repaired_red, repaired_fec, concealed, late, duplicate, reordered, dtx_frames, ssrc_changes, mutes;
-	stats_counter data_lost, data_duplicate, data_late, data_resets, data_reordered, data_odd_bytes, decode_errors;
+	stats_counter repaired_red, repaired_nack, repaired_fec, concealed, late, duplicate, reordered, dtx_frames, ssrc_changes, mutes;
+	stats_counter data_lost, data_duplicate, data_late, data_resets, data_reordered, data_concealed, data_odd_bytes, decode_errors;
 	stats_counter input_is_track, copies, undecoded;
 	// Since the main leg last changed.
 	stats_counter swap_generation, swap_frames_before, swap_lost, swap_copies, swap_doubled, swap_gap_us, swap_overlap_us;
@@ -78,6 +78,7 @@ struct source {
 	struct opus_dec decoder;
 	struct source_track track;
 	struct seqbyte order;
+	unsigned data_samples; // length of the last packet of the data way
 	int16_t samples[OPUS_DEC_SAMPLES_MAX];
 	struct align align;          // second copy onto first, while there are two
 	struct copies copies;        // the same for the data way

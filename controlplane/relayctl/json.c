@@ -159,6 +159,7 @@ static json_t *source(const Relay__V1__SourceState *from)
 	put(object, "bytes", INT(from->bytes));
 	put(object, "lost", INT(from->lost));
 	put(object, "repaired_red", INT(from->repaired_red));
+	put(object, "repaired_nack", INT(from->repaired_nack));
 	put(object, "repaired_fec", INT(from->repaired_fec));
 	put(object, "concealed", INT(from->concealed));
 	put(object, "late", INT(from->late));
@@ -179,6 +180,7 @@ static json_t *source(const Relay__V1__SourceState *from)
 	put(object, "data_late", INT(from->data_late));
 	put(object, "data_reordered", INT(from->data_reordered));
 	put(object, "data_resets", INT(from->data_resets));
+	put(object, "data_concealed", INT(from->data_concealed));
 	put(object, "data_odd_bytes", INT(from->data_odd_bytes));
 	put(object, "last_packet_age_ms", INT(from->last_packet_age_ms));
 	return object;

@@ -190,14 +190,15 @@ static void show_source(const Relay__V1__SourceState *s)
 		text_count(s->packets, a), text_bytes(s->bytes, c), (unsigned long long)s->lost,
 		(unsigned long long)s->late, (unsigned long long)s->duplicate, (unsigned long long)s->reordered,
 		text_us(s->jitter_us, b));
-	printf("  repair      %llu from RED, %llu from FEC, %llu concealed; %llu silent (DTX), %llu undecodable\n",
-		(unsigned long long)s->repaired_red, (unsigned long long)s->repaired_fec, (unsigned long long)s->concealed,
-		(unsigned long long)s->dtx_frames, (unsigned long long)s->decode_errors);
+	printf("  repair      %llu from RED, %llu by NACK, %llu from FEC, %llu concealed; %llu silent (DTX), %llu undecodable\n",
+		(unsigned long long)s->repaired_red, (unsigned long long)s->repaired_nack, (unsigned long long)s->repaired_fec,
+		(unsigned long long)s->concealed, (unsigned long long)s->dtx_frames, (unsigned long long)s->decode_errors);
 	if (!s->decoding || s->undecoded > 0)
 		printf("  decoding    %s, %s packets passed on undecoded\n", s->decoding ? "yes" : "no: nobody wants PCM",
 			text_count(s->undecoded, a));
-	printf("  data        %s packets (%s), %llu lost, %llu late, %llu duplicate, %llu reordered, %llu restarts\n",
+	printf("  data        %s packets (%s), %llu lost (%llu concealed), %llu late, %llu duplicate, %llu reordered, %llu restarts\n",
 		text_count(s->data_packets, a), text_bytes(s->data_bytes, b), (unsigned long long)s->data_lost,
+		(unsigned long long)s->data_concealed,
 		(unsigned long long)s->data_late, (unsigned long long)s->data_duplicate,
 		(unsigned long long)s->data_reordered, (unsigned long long)s->data_resets);
 }
