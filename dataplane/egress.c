@@ -15,6 +15,8 @@
 
 #define HEADERS_BYTES (sizeof(struct rte_ether_hdr) + sizeof(struct rte_ipv4_hdr) + sizeof(struct rte_udp_hdr))
 #define TTL 64
+#define RTCP_BYTES_MAX 256
+#define CNAME "relay"
 
 static void egress_port_flush(struct worker *worker, unsigned port_index) RUNS_ON(worker_role)
 {
@@ -188,6 +190,18 @@ void egress_flush(struct worker *worker)
 			egress_port_flush(worker, p);
 }
 
+// RTCP of ours that lies in the mbuf, protected and sent.
+static void egress_rtcp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf, uint32_t bytes)
+	RUNS_ON(worker_role)
+{
+	if (srtcp_protect(worker->srtp_mgr, transport->rx.srtp, rte_pktmbuf_mtod(mbuf, uint8_t *), &bytes) != 0) {
+		worker_drop(worker, mbuf, DROP_SRTP_NO_KEYS);
+		return;
+	}
+	rte_pktmbuf_append(mbuf, (uint16_t)bytes);
+	egress_datagram(worker, transport, mbuf);
+}
+
 void egress_report(struct worker *worker, struct transport *transport)
 {
 	struct source_reception reception;
@@ -198,11 +212,21 @@ void egress_report(struct worker *worker, struct transport *transport)
 	if (mbuf == NULL)
 		return;
 	uint8_t *data = rte_pktmbuf_mtod(mbuf, uint8_t *);
-	uint32_t bytes = (uint32_t)rtcp_build_rr(data, 256, transport->rx.local_ssrc, &reception, 1, "relay");
-	if (srtcp_protect(worker->srtp_mgr, transport->rx.srtp, data, &bytes) != 0) {
-		worker_drop(worker, mbuf, DROP_SRTP_NO_KEYS);
+	egress_rtcp(worker, transport, mbuf,
+		(uint32_t)rtcp_build_rr(data, RTCP_BYTES_MAX, transport->rx.local_ssrc, &reception, 1, CNAME));
+}
+
+void egress_ask(struct worker *worker, struct transport *transport)
+{
+	struct source_ask ask;
+	if (LIKELY(!source_ask(transport->source, transport->id, worker->now_ns, &ask)) ||
+		atomic_load_explicit(&transport->remote, memory_order_acquire) == 0)
 		return;
-	}
-	rte_pktmbuf_append(mbuf, (uint16_t)bytes);
-	egress_datagram(worker, transport, mbuf);
+	struct rte_mbuf *mbuf = egress_room(worker, 0);
+	if (mbuf == NULL)
+		return;
+	uint8_t *data = rte_pktmbuf_mtod(mbuf, uint8_t *);
+	size_t bytes = rtcp_build_rr(data, RTCP_BYTES_MAX, transport->rx.local_ssrc, NULL, 0, CNAME);
+	bytes += rtcp_build_nack(data + bytes, RTCP_BYTES_MAX - bytes, transport->rx.local_ssrc, ask.ssrc, ask.first, ask.missing);
+	egress_rtcp(worker, transport, mbuf, (uint32_t)bytes);
 }

@@ -153,6 +153,17 @@ static void ingress_sender_report(void *arg, uint32_t ssrc, uint64_t ntp, uint32
 	report->answer = true;
 }
 
+static void ingress_goodbye(void *arg, uint32_t ssrc, const char *reason, size_t reason_bytes)
+{
+	const struct ingress_report *report = arg;
+	ENTERS(worker_role);
+	(void)reason, (void)reason_bytes;
+	if (ingress_stream(&report->transport->rx, ssrc) == NULL)
+		return;
+	source_goodbye(report->transport->source, report->transport->id, ssrc);
+	home_fed(report->worker, report->transport->home);
+}
+
 static void ingress_rtcp(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
 {
 	uint32_t bytes = rte_pktmbuf_data_len(mbuf);
@@ -160,7 +171,7 @@ static void ingress_rtcp(struct worker *worker, struct transport *transport, str
 	enum drop drop = srtcp_unprotect(worker->srtp_mgr, transport->rx.srtp, data, &bytes);
 	struct ingress_report report = {worker, transport, packet_of(mbuf)->arrival_ns, false};
 	if (drop == DROP_NONE) {
-		struct rtcp_visitor visitor = {.sender_report = ingress_sender_report, .arg = &report};
+		struct rtcp_visitor visitor = {.sender_report = ingress_sender_report, .bye = ingress_goodbye, .arg = &report};
 		drop = rtcp_parse(data, bytes, &visitor);
 	}
 	if (report.answer)
@@ -251,6 +262,7 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 	bool keep;
 	home_look(worker, home);
 	drop = source_rtp_input(transport->source, &packet, &keep);
+	egress_ask(worker, transport);
 	ingress_seen(transport, &stream->seen);
 	ingress_done(worker, home, transport, mbuf, drop, keep);
 }

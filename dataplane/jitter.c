@@ -29,7 +29,7 @@ void jitter_init(struct jitter *jitter, uint32_t max_wait_ms)
 void jitter_reset(struct jitter *jitter)
 {
 	jitter->started = jitter->ready = false;
-	jitter->held = 0;
+	jitter->held = jitter->asked = 0;
 	jitter->chunks_taken = 0;
 	jitter->seen = 0;
 	jitter->gap_ns = jitter->last_ns = jitter->given_up_ns = 0;
@@ -84,7 +84,7 @@ static void learn_arrival(struct jitter *jitter, uint16_t seq, uint32_t timestam
 			int64_t change = (apart_ns - (int64_t)jitter->jitter_ns) / 16;
 			jitter->jitter_ns = (uint32_t)((int64_t)jitter->jitter_ns + change);
 		}
-		jitter->late_ns -= jitter->late_ns / 256;
+		jitter->late_ns -= jitter->late_ns / 1024;
 		jitter->learned += jitter->learned < JITTER_LEARNED;
 	}
 	jitter->last_ns = now_ns;
@@ -159,7 +159,13 @@ enum drop jitter_put(struct jitter *jitter, uint16_t seq, uint32_t timestamp, co
 			learn_lateness(jitter, jitter->gap_ns, now_ns);
 		learn_arrival(jitter, seq, timestamp, now_ns);
 	}
-	struct jitter_packet packet = {payload, now_ns, timestamp, seq, (uint16_t)bytes, repaired, 0};
+	struct jitter_packet packet = {.payload = payload,
+		.arrival_ns = now_ns,
+		.timestamp = timestamp,
+		.seq = seq,
+		.bytes = (uint16_t)bytes,
+		.repaired = repaired,
+		.asked = !repaired && (jitter->asked & bit_of(seq)) != 0};
 	if (LIKELY(ahead == 0)) {
 		jitter->direct = packet;
 		jitter->ready = true;
@@ -177,6 +183,7 @@ enum drop jitter_put(struct jitter *jitter, uint16_t seq, uint32_t timestamp, co
 static void advance(struct jitter *jitter, bool delivered)
 {
 	jitter->seen = jitter->seen << 1 | (delivered ? 1 : 0);
+	jitter->asked &= ~bit_of(jitter->next);
 	jitter->next++;
 }
 
@@ -221,4 +228,25 @@ const struct jitter_packet *jitter_get(struct jitter *jitter, uint64_t now_ns, u
 uint64_t jitter_deadline_ns(const struct jitter *jitter)
 {
 	return jitter->held != 0 ? jitter->gap_ns + jitter->wait_ns : 0;
+}
+
+uint32_t jitter_ask(struct jitter *jitter, uint64_t now_ns, uint16_t *ret_first)
+{
+	*ret_first = jitter->next;
+	if (LIKELY(jitter->held == 0))
+		return 0;
+	// Both as bits from next on: what is neither here nor beyond everything that is.
+	unsigned turn = jitter->next % JITTER_SLOTS;
+	uint32_t held = turn == 0 ? jitter->held : jitter->held >> turn | jitter->held << (JITTER_SLOTS - turn);
+	uint32_t asked = turn == 0 ? jitter->asked : jitter->asked >> turn | jitter->asked << (JITTER_SLOTS - turn);
+	uint32_t missing = ~held & (uint32_t)((1ull << (31 - __builtin_clz(held))) - 1);
+	uint32_t wanted = missing & ~asked;
+	if (wanted == 0 && missing != 0 && now_ns - jitter->asked_ns >= JITTER_ASK_AGAIN_NS)
+		wanted = missing;
+	if (wanted == 0)
+		return 0;
+	jitter->asked_ns = now_ns;
+	asked |= wanted;
+	jitter->asked = turn == 0 ? asked : asked << turn | asked >> (JITTER_SLOTS - turn);
+	return wanted;
 }

@@ -20,6 +20,7 @@
 #define JITTER_RESTART 500 // a jump by more than this is another numbering, not loss
 #define JITTER_WAIT_MIN_NS 20000000u
 #define JITTER_LEARNED 16 // packets until the measured jitter counts
+#define JITTER_ASK_AGAIN_NS 20000000u // an answer takes a round trip, and senders wait one or two before they repeat
 
 struct jitter_packet {
 	const uint8_t *payload;
@@ -28,6 +29,7 @@ struct jitter_packet {
 	uint16_t seq;
 	uint16_t bytes;
 	bool repaired; // taken out of a later packet's redundancy
+	bool asked;    // the sender was asked for it
 	uint8_t chunk; // first one, of those behind a gap
 };
 
@@ -46,6 +48,8 @@ struct jitter {
 	uint32_t jitter_ns; // smoothed interarrival jitter
 	uint32_t late_ns;   // what late packets needed, fading
 	uint32_t max_wait_us;
+	uint32_t asked;   // bit seq % 32: missing, and the sender was asked for it
+	uint64_t asked_ns; // when it was asked last
 	struct jitter_packet direct; // in order: its payload is the caller's
 	uint64_t given_up_ns;                      // gap_ns of the gap that was given up last
 	uint16_t given_up;                         // its last number
@@ -69,3 +73,6 @@ bool jitter_wants(const struct jitter *jitter, uint16_t seq);
 // before it. Valid until the next call.
 const struct jitter_packet *jitter_get(struct jitter *jitter, uint64_t now_ns, unsigned *ret_lost);
 uint64_t jitter_deadline_ns(const struct jitter *jitter); // of the open gap, 0: none
+// What to ask the sender for (NACK): a bit i for the missing number *ret_first + i. At once when a number turns out to be missing,
+// and again every 20 ms while the gap is waited for; 0: nothing now.
+uint32_t jitter_ask(struct jitter *jitter, uint64_t now_ns, uint16_t *ret_first);

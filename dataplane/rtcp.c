@@ -8,7 +8,7 @@
 
 #include "dataplane/hot.h"
 
-enum { RTCP_SR = 200, RTCP_RR = 201, RTCP_SDES = 202, RTCP_BYE = 203 };
+enum { RTCP_SR = 200, RTCP_RR = 201, RTCP_SDES = 202, RTCP_BYE = 203, RTCP_RTPFB = 205 };
 enum { SDES_END = 0, SDES_CNAME = 1 };
 
 #define SR_BYTES 28
@@ -185,4 +185,27 @@ size_t rtcp_build_rr(uint8_t *data, size_t size, uint32_t sender_ssrc, const str
 	data[at + 9] = (uint8_t)name;
 	memcpy(data + at + 10, cname, name);
 	return rr + sdes;
+}
+
+size_t rtcp_build_nack(uint8_t *data, size_t size, uint32_t sender_ssrc, uint32_t media_ssrc, uint16_t first, uint32_t missing)
+{
+	size_t at = 12;
+	for (; missing != 0; at += 4) { // each entry names one packet and any of the sixteen after it
+		unsigned skipped = (unsigned)__builtin_ctz(missing);
+		if (at + 4 > size)
+			return 0;
+		put_be16(data + at, (uint16_t)(first + skipped));
+		uint64_t further = (uint64_t)missing >> (skipped + 1);
+		put_be16(data + at + 2, (uint16_t)further);
+		missing = (uint32_t)(further >> 16);
+		first = (uint16_t)(first + skipped + 17);
+	}
+	if (at == 12)
+		return 0;
+	data[0] = 0x81; // generic NACK
+	data[1] = RTCP_RTPFB;
+	put_be16(data + 2, (uint16_t)(at / 4 - 1));
+	put_be32(data + 4, sender_ssrc);
+	put_be32(data + 8, media_ssrc);
+	return at;
 }

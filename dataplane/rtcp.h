@@ -32,3 +32,6 @@ enum drop rtcp_parse(const uint8_t *data, size_t bytes, const struct rtcp_visito
 // RR with SDES CNAME; returns its length, 0 when the buffer is too small.
 size_t rtcp_build_rr(uint8_t *data, size_t size, uint32_t sender_ssrc, const struct source_reception *receptions,
 	unsigned count, const char *cname);
+// Generic NACK (RFC 4585 6.2.1): bit i of missing is the packet first + i of media_ssrc. Returns its length, 0 when the buffer is
+// too small or nothing is missing. In a compound it follows a report.
+size_t rtcp_build_nack(uint8_t *data, size_t size, uint32_t sender_ssrc, uint32_t media_ssrc, uint16_t first, uint32_t missing);

@@ -33,6 +33,33 @@ void source_sender_report(struct source *source, uint64_t transport, uint32_t ss
 		sender_clock_set(&source->track.clock, ntp, timestamp + feed->timestamp_offset, arrival_ns);
 }
 
+void source_goodbye(struct source *source, uint64_t transport, uint32_t ssrc)
+{
+	struct source_feed *feed = source_feed_of(source, transport);
+	if (feed == NULL || !feed->reception.started || feed->reception.ssrc != ssrc)
+		return;
+	feed->reception.started = false; // nothing is reported of it any more
+	if (feed != source->main)
+		return;
+	source_track_drain(source, UINT64_MAX);
+	source->track.last_ns = 0;
+}
+
+bool source_ask(struct source *source, uint64_t transport, uint64_t now_ns, struct source_ask *ret_ask)
+{
+	const struct source_feed *feed = source->main;
+	if (LIKELY(source->track.jitter.held == 0))
+		return false;
+	// While two legs bring the same packets, the other one's is the answer.
+	if (source_copying(source) || feed == NULL || feed->transport != transport || !feed->reception.started)
+		return false;
+	uint16_t first;
+	ret_ask->missing = jitter_ask(&source->track.jitter, now_ns, &first);
+	ret_ask->first = (uint16_t)(first - feed->seq_offset);
+	ret_ask->ssrc = feed->reception.ssrc;
+	return ret_ask->missing != 0;
+}
+
 bool source_reception_report(struct source *source, uint64_t transport, uint64_t now_ns,
 	struct source_reception *ret_reception)
 {
@@ -170,6 +197,8 @@ static void track_deliver(struct source *source, const struct jitter_packet *pac
 		stats_add(&source->counters.swap_lost, lost);
 	}
 	stats_add(&source->counters.lost, lost);
+	if (UNLIKELY(packet->asked))
+		stats_add(&source->counters.repaired_nack, 1);
 	if (source->config.opus != NULL)
 		hand_on(source, packet, lost);
 	if (UNLIKELY(!decodes(source))) {

@@ -51,6 +51,8 @@ void egress_flight(struct worker *worker, struct transport *transport) RUNS_ON(w
 void egress_goodbye(struct worker *worker, struct transport *transport) RUNS_ON(worker_role);
 // A receiver report for the source's stream, protected and sent.
 void egress_report(struct worker *worker, struct transport *transport) RUNS_ON(worker_role);
+// Asks the sender for packets of the track that are missing (NACK), if any are to be asked for now.
+void egress_ask(struct worker *worker, struct transport *transport) RUNS_ON(worker_role);
 
 // ---- worker_mail.c
 void worker_mail_read(struct worker *worker) RUNS_ON(worker_role);

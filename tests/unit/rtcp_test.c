@@ -121,6 +121,35 @@ static const uint8_t whole[] = {
 	0xa1, 203, 0, 4, 0, 0, 0, 7, 3, 'e', 'n', 'd', 0, 0, 0, 8, 0, 0, 0, 8,                                      // BYE, padded
 };
 
+// Which packets a generic NACK names, as RFC 4585 6.2.1 reads: a number, and bits for the sixteen after it.
+static void nack_names_what_is_missing(void **state)
+{
+	static const struct {
+		uint16_t first;
+		uint32_t missing;
+		size_t bytes;
+	} cases[] = {{100, 1, 16}, {100, 0x1ffff, 16}, {100, 0x20001, 20}, {65530, 0xffffffff, 20}, {7, 0x80000000, 16},
+		{7, 0x80008000, 16}};
+	(void)state;
+	uint8_t data[64];
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		size_t bytes = rtcp_build_nack(data, sizeof(data), 0x5555, 0x7777, cases[i].first, cases[i].missing);
+		uint32_t named = 0;
+		assert_int_equal(bytes, cases[i].bytes);
+		assert_int_equal(get_be32(data), 0x81cd0000u | (uint32_t)(bytes / 4 - 1));
+		assert_int_equal(get_be32(data + 4), 0x5555);
+		assert_int_equal(get_be32(data + 8), 0x7777);
+		for (size_t at = 12; at < bytes; at += 4)
+			for (unsigned bit = 0; bit <= 16; bit++)
+				if (bit == 0 || (get_be16(data + at + 2) >> (bit - 1) & 1) != 0)
+					named |= 1u << (uint16_t)(get_be16(data + at) + bit - cases[i].first);
+		assert_int_equal(named, cases[i].missing);
+		assert_int_equal(rtcp_build_nack(data, bytes - 1, 1, 2, cases[i].first, cases[i].missing), 0);
+		assert_int_equal(rtcp_parse(data, bytes, &(struct rtcp_visitor){0}), DROP_NONE);
+	}
+	assert_int_equal(rtcp_build_nack(data, sizeof(data), 1, 2, 3, 0), 0);
+}
+
 static void whole_compound(void **state)
 {
 	struct heard heard;
@@ -192,7 +221,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rr_as_rfc_3550), cmocka_unit_test(losses_are_clamped_to_24_bits),
-		cmocka_unit_test(rr_fits_or_is_not_built), cmocka_unit_test(whole_compound), cmocka_unit_test(cut_anywhere),
+		cmocka_unit_test(rr_fits_or_is_not_built), cmocka_unit_test(nack_names_what_is_missing), cmocka_unit_test(whole_compound), cmocka_unit_test(cut_anywhere),
 		cmocka_unit_test(malformed), cmocka_unit_test(skipped_and_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
