@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdlib.h>
 
 #include "dataplane/jitter.h"
 
@@ -205,6 +206,59 @@ static void dtx_400ms_gap(void **state)
 }
 
 // Large packets behind a gap: as many as the store holds, and their bytes stay whole.
+// ---- a network that does everything at once
+
+#define CHAOS 20000
+struct chaos {
+	uint64_t at_ns;
+	uint16_t seq;
+};
+static struct chaos chaos[CHAOS * 2];
+static uint64_t chaos_arrival_ns[CHAOS];
+
+static int chaos_order(const void *a, const void *b)
+{
+	const struct chaos *left = a, *right = b;
+	return left->at_ns < right->at_ns ? -1 : left->at_ns > right->at_ns;
+}
+
+static unsigned chaos_take(uint64_t now_ns, int *last)
+{
+	unsigned count = 0, lost;
+	for (const struct jitter_packet *packet; (packet = jitter_get(&jitter, now_ns, &lost)) != NULL; count += 1 + lost) {
+		assert_int_equal(packet->seq, *last + 1 + (int)lost); // in order, none twice, each missing one told
+		assert_true(now_ns - chaos_arrival_ns[packet->seq] <= WAIT_MS * MS);
+		*last = packet->seq;
+	}
+	return count;
+}
+
+// Loss, duplicates and delays of up to four packets: what is here waits for nobody longer than the bound.
+static void chaos_stays_within_the_bound(void **state)
+{
+	unsigned events = 0, accounted = 0;
+	int last = -1;
+	(void)state;
+	srand(11);
+	for (unsigned seq = 0; seq < CHAOS; seq++) {
+		for (int copies = seq > 0 && rand() % 10 == 0 ? 0 : 1 + (rand() % 20 == 0); copies > 0; copies--) {
+			uint64_t late_ns = seq == 0 ? 0 : (uint64_t)(rand() % 80000) * 1000;
+			chaos[events++] = (struct chaos){(1000 + seq * 20) * MS + late_ns, (uint16_t)seq};
+		}
+	}
+	qsort(chaos, events, sizeof(chaos[0]), chaos_order);
+	jitter_init(&jitter, WAIT_MS);
+	for (unsigned i = 0; i < events; i++) {
+		for (uint64_t due; (due = jitter_deadline_ns(&jitter)) != 0 && due <= chaos[i].at_ns;)
+			accounted += chaos_take(due, &last);
+		if (put(chaos[i].seq, chaos[i].seq * 960u, chaos[i].at_ns) == DROP_NONE)
+			chaos_arrival_ns[chaos[i].seq] = chaos[i].at_ns;
+		accounted += chaos_take(chaos[i].at_ns, &last);
+	}
+	assert_int_equal(accounted, last + 1);
+	assert_true(last > CHAOS - 10);
+}
+
 static void large_packets_fill_the_store(void **state)
 {
 	static uint8_t payload[JITTER_PAYLOAD_MAX];
@@ -254,7 +308,7 @@ int main(void)
 		cmocka_unit_test(quiet_network_waits_one_packet), cmocka_unit_test(noisy_network_waits_longer),
 		cmocka_unit_test(storm_stays_within_the_bound), cmocka_unit_test(late_packet_raises_the_wait),
 		cmocka_unit_test(clock_drift_40ppm), cmocka_unit_test(dtx_400ms_gap), cmocka_unit_test(large_packets_fill_the_store),
-		cmocka_unit_test(in_order_is_not_copied),
+		cmocka_unit_test(in_order_is_not_copied), cmocka_unit_test(chaos_stays_within_the_bound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
