@@ -25,6 +25,10 @@ endforeach()
 pkg_check_modules(OPUSFILE REQUIRED IMPORTED_TARGET opusfile)
 target_link_libraries(ogg_opus_test PRIVATE PkgConfig::OPUSFILE PkgConfig::OPUS)
 
+# The network that misbehaves, of tests/testbed up --injector.
+add_executable(injector tests/support/injector.c)
+target_link_libraries(injector PRIVATE relay_flags)
+
 # It puts a ring device into the place of the configured one before a worker runs.
 if(TARGET hostility_test)
   target_link_libraries(hostility_test PRIVATE rte_net_ring)
