@@ -472,6 +472,36 @@ static void lost_data_becomes_silence(void **state)
 	}
 }
 
+// The same networks on the data way, which has no repair of its own: each lost packet is told, and with silence in its place every
+// other one is where it belongs.
+static void dropped_data_is_told(void **state)
+{
+	static const double shares[] = {0, 0.01, 0.05, 0.1, 0.2};
+	struct source_config config = {.input = SOURCE_DATA, .conceal_data = true};
+	bool lost[PACKETS];
+	(void)state;
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(shares); i++) {
+		unsigned dropped = make_losses(shares[i / 2], i % 2 ? 4 : 1, 1 + i, lost);
+		struct source_stats stats;
+		struct bench bench;
+		setup(&bench, &config);
+		for (int n = 0; n < PACKETS; n++) {
+			pass(&bench, 1000 * MS + (uint64_t)n * PACKET_MS * MS);
+			if (!lost[n])
+				assert_int_equal(give_data(&bench, (uint8_t)(n + 1), (int16_t)(n + 1), CELL_SAMPLES), DROP_NONE);
+		}
+		pass(&bench, bench.now_ns + 1000 * MS);
+		source_stats(bench.source, &stats);
+		assert_int_equal(stats.data_lost, dropped);
+		assert_int_equal(stats.data_concealed, dropped);
+		assert_int_equal(stats.data_late + stats.data_resets + stats.data_duplicate, 0);
+		assert_int_equal(collect(&bench, heard, PACKETS * CELL_SAMPLES), PACKETS * CELL_SAMPLES);
+		for (int n = 0; n < PACKETS * CELL_SAMPLES; n++)
+			assert_int_equal(heard[n], lost[n / CELL_SAMPLES] ? 0 : n / CELL_SAMPLES + 1);
+		teardown(&bench);
+	}
+}
+
 static void too_large_a_message_is_named(void **state)
 {
 	struct source_config config = {.input = SOURCE_DATA};
@@ -499,6 +529,7 @@ int main(void)
 		cmocka_unit_test(clock_drift_100ppm_for_an_hour),
 		cmocka_unit_test(goodbye_ends_the_wait),
 		cmocka_unit_test(lost_data_becomes_silence),
+		cmocka_unit_test(dropped_data_is_told),
 		cmocka_unit_test(too_large_a_message_is_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
