@@ -22,6 +22,7 @@ void seqbyte_reset(struct seqbyte *order)
 {
 	order->started = false;
 	order->seen = 0;
+	order->known = 0;
 	order->held = order->backward = 0;
 	order->gap_ns = 0;
 	for (unsigned i = 0; i < SEQBYTE_SLOTS; i++)
@@ -53,6 +54,25 @@ static bool is_reset(struct seqbyte *order, uint8_t seq, uint64_t now_ns)
 	return order->backward >= BACKWARD_PROOF;
 }
 
+// `count` numbers are behind us; whether the last of them was delivered.
+static void advance(struct seqbyte *order, unsigned count, bool delivered)
+{
+	order->seen = (count < 64 ? order->seen << count : 0) | delivered;
+	order->known = MIN_OF(order->known + count, 64u);
+	order->next = (uint8_t)(order->next + count);
+}
+
+// Whether a number behind us was given up and comes after all: a server that repeats what was lost sends whole runs of such, after
+// pauses of any length, and they begin nothing new. Each does so once.
+static bool fills_hole(struct seqbyte *order, int ahead)
+{
+	unsigned back = (unsigned)-ahead - 1;
+	if (back >= order->known || (order->seen >> back & 1) != 0)
+		return false;
+	order->seen |= 1ull << back;
+	return true;
+}
+
 static void store(struct seqbyte *order, uint8_t seq, const uint8_t *payload, size_t bytes, uint64_t now_ns)
 {
 	struct seqbyte_packet *slot = slot_of(order, seq);
@@ -77,7 +97,7 @@ enum drop seqbyte_put(struct seqbyte *order, uint8_t seq, const uint8_t *payload
 	bool paused = now_ns - order->last_ns > SEQBYTE_PAUSE_NS;
 	if (ahead < 0) {
 		bool duplicate = ahead >= -64 && (order->seen >> (-ahead - 1) & 1) != 0;
-		if (!is_reset(order, seq, now_ns)) {
+		if (fills_hole(order, ahead) || !is_reset(order, seq, now_ns)) {
 			order->last_ns = now_ns;
 			return duplicate ? DROP_DATA_DUPLICATE : DROP_DATA_LATE;
 		}
@@ -89,8 +109,7 @@ enum drop seqbyte_put(struct seqbyte *order, uint8_t seq, const uint8_t *payload
 		if (order->held > 0)
 			return DROP_JITTER_FULL;
 		*ret_lost = (unsigned)ahead;
-		order->seen = ahead < 64 ? order->seen << ahead : 0;
-		order->next = seq;
+		advance(order, (unsigned)ahead, false);
 	}
 	order->backward = 0;
 	order->last_ns = now_ns;
@@ -108,16 +127,13 @@ const struct seqbyte_packet *seqbyte_get(struct seqbyte *order, uint64_t now_ns,
 	if (!slot_of(order, order->next)->used) {
 		if (now_ns < order->gap_ns + order->wait_ns)
 			return NULL;
-		for (; !slot_of(order, order->next)->used; order->next++) {
-			order->seen <<= 1;
-			(*ret_lost)++;
-		}
+		for (; !slot_of(order, order->next)->used; (*ret_lost)++)
+			advance(order, 1, false);
 	}
 	struct seqbyte_packet *packet = slot_of(order, order->next);
 	packet->used = false;
 	order->held--;
-	order->seen = order->seen << 1 | 1;
-	order->next++;
+	advance(order, 1, true);
 	order->gap_ns = 0;
 	for (unsigned i = 0; order->held > 0 && i < SEQBYTE_SLOTS; i++)
 		if (order->slots[i].used && (order->gap_ns == 0 || order->slots[i].arrival_ns < order->gap_ns))

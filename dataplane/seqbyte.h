@@ -24,6 +24,7 @@ struct seqbyte {
 	bool started;
 	uint8_t next;
 	uint64_t seen; // bit i: next - 1 - i was delivered
+	unsigned known; // so many numbers before next belong to this numbering, up to 64
 	uint64_t last_ns, wait_ns, gap_ns;
 	unsigned held, backward; // backward: packets in a row that are in order among themselves but behind
 	uint8_t backward_next;

@@ -502,6 +502,52 @@ static void dropped_data_is_told(void **state)
 	}
 }
 
+// What was given up comes after all, in a run and in order, as a server sends it that repeats what was lost: late, and no app that
+// started over, however long it paused. One that did is heard at once or, where its numbers meet the holes, a moment later.
+static void late_runs_are_no_restart(void **state)
+{
+	static const struct {
+		const char *name;
+		uint8_t first;   // number of the first packet; ten come, four are lost, ten more come
+		unsigned pause_ms;
+		uint8_t from, count; // then these
+		unsigned late, resets;
+	} cases[] = {
+		{"a_run_of_four", 100, 0, 110, 4, 4, 0},
+		{"after_a_stall", 100, 1200, 110, 4, 4, 0},
+		{"over_the_wrap", 244, 1200, 254, 4, 4, 0},
+		{"twice", 100, 0, 111, 1, 1, 0},
+		{"restart_after_a_pause", 100, 3000, 1, 6, 0, 1},
+		{"restart_at_once", 100, 20, 1, 6, 0, 1},
+		{"restart_behind_the_beginning", 20, 20, 1, 6, 0, 1},
+		{"restart_anywhere", 100, 3000, 60, 6, 0, 1},
+		{"restart_that_meets_the_hole", 100, 3000, 112, 6, 2, 1},
+	};
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct source_config config = {.input = SOURCE_DATA};
+		struct source_stats stats;
+		struct bench bench;
+		setup(&bench, &config);
+		for (unsigned n = 0; n < 24; n++) {
+			if (n < 10 || n >= 14)
+				assert_int_equal(give_data(&bench, (uint8_t)(cases[i].first + n), 1, CELL_SAMPLES), DROP_NONE);
+			pass(&bench, bench.now_ns + PACKET_MS * MS);
+		}
+		pass(&bench, bench.now_ns + cases[i].pause_ms * MS);
+		for (unsigned n = 0; n < cases[i].count; n++) {
+			give_data(&bench, (uint8_t)(cases[i].from + n), 2, CELL_SAMPLES);
+			pass(&bench, bench.now_ns + 1 * MS);
+		}
+		source_stats(bench.source, &stats);
+		if (stats.data_lost != 4 || stats.data_late != cases[i].late || stats.data_resets != cases[i].resets)
+			fail_msg("%s: %llu lost, %llu late, %llu duplicate, %llu resets", cases[i].name, (unsigned long long)stats.data_lost,
+				(unsigned long long)stats.data_late, (unsigned long long)stats.data_duplicate,
+				(unsigned long long)stats.data_resets);
+		teardown(&bench);
+	}
+}
+
 static void too_large_a_message_is_named(void **state)
 {
 	struct source_config config = {.input = SOURCE_DATA};
@@ -530,6 +576,7 @@ int main(void)
 		cmocka_unit_test(goodbye_ends_the_wait),
 		cmocka_unit_test(lost_data_becomes_silence),
 		cmocka_unit_test(dropped_data_is_told),
+		cmocka_unit_test(late_runs_are_no_restart),
 		cmocka_unit_test(too_large_a_message_is_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
