@@ -30,11 +30,13 @@ export class Phone {
     return this;
   }
 
-  async publish() {
+  // red: whether each packet carries a copy of the one before, which is the SDK's default.
+  async publish({ red = true } = {}) {
     this.source = new AudioSource(48000, 1);
     this.track = LocalAudioTrack.createAudioTrack('microphone', this.source);
     const options = new TrackPublishOptions();
     options.source = TrackSource.SOURCE_MICROPHONE;
+    options.red = red;
     this.publication = await this.room.localParticipant.publishTrack(this.track, options);
     return this.publication.sid;
   }

@@ -1,0 +1,83 @@
+// testbed: --injector
+// repair.test.mjs - the network between server and relayd breaks things: what was dropped is repaired, concealed or told, each once.
+//
+// REPAIR_LONG=1 (with E2E_LIMIT_MS=1200000): 0, 1, 5, 10 and 20 %, by single packets and in bursts, a minute each.
+// REPAIR_SEED=N: another network.
+import { execFileSync } from 'node:child_process';
+import { test, after } from 'node:test';
+import { assert, newUser, nothingLeft, samplesOf, session, sleep, toneSamples, until } from './lib/world.mjs';
+import { change, counted, disturb, table } from './lib/injector.mjs';
+import { rightPitches } from '../peers/node/lib/signal.mjs';
+
+const long = process.env.REPAIR_LONG === '1', seconds = long ? 60 : 5;
+const seed = Number(process.env.REPAIR_SEED ?? 1);
+const losses = (long ? [0, 1, 5, 10, 20] : [10]).flatMap((loss) => [{ loss }, ...(loss > 0 ? [{ loss, burst: 4 }] : [])]);
+const named = ({ loss = 0, burst = 1 }) => (burst > 1 ? `${loss} % in bursts of ${burst}` : `${loss} %`);
+after(nothingLeft);
+after(() => disturb({}));
+
+// Disturbs for a while, then lets what is open settle: nothing that comes later is counted to it.
+async function during(user, words, packets) {
+  const before = (await session(user.id)).source;
+  await disturb({ ...words, seed });
+  await sleep(seconds * 1000); // how much is spoken, not a guess
+  const network = await disturb({});
+  await until('what was held to arrive', async () => (await counted()).waiting === 0);
+  const settled = (await session(user.id)).source[packets];
+  await until('half a second of undisturbed packets', async () => (await session(user.id)).source[packets] >= settled + 25);
+  assert.equal(network.overflow, 0);
+  return { network, seen: change(before, (await session(user.id)).source) };
+}
+
+async function speaker(options) {
+  const user = newUser(options.red ? 'red' : 'plain'), phone = await user.phone(), speaking = {};
+  await phone.publish(options);
+  const speech = phone.speakTrack(toneSamples(48000), speaking);
+  await user.mustJoin();
+  const stream = user.stream();
+  await until('2 s of audio', () => stream.bytes >= 2 * 32000);
+  return { user, stream, async end() {
+    speaking.stop = true;
+    await speech;
+    await user.leave();
+    await phone.leave();
+    user.close();
+  } };
+}
+
+for (const red of [true, false])
+  test(`track ${red ? 'with' : 'without'} RED: what was dropped is what was repaired and concealed`, async (t) => {
+    const { user, stream, end } = await speaker({ red }), rows = [];
+    t.after(end);
+    for (const words of losses) {
+      const from = stream.bytes / 2;
+      const { network, seen } = await during(user, words, 'packets');
+      const right = rightPitches(samplesOf(stream).subarray(from));
+      rows.push({ dropped: named(words), packets: network.rtp, lost: network.rtp_dropped, RED: seen.repaired_red, NACK: seen.repaired_nack,
+        FEC: seen.repaired_fec, concealed: seen.concealed, late: seen.late, 'resent (lost)': `${network.rtp_again} (${network.rtp_again_dropped})`,
+        'right pitch': `${(100 * right).toFixed(1)} %` });
+      t.diagnostic(`seed ${seed}\n${table(rows)}`);
+      const said = JSON.stringify({ network, seen });
+      assert.equal(seen.repaired_red + seen.repaired_nack + seen.lost, network.rtp_dropped, said);
+      assert.equal(seen.repaired_fec + seen.concealed, seen.lost, said);
+      assert.equal(seen.decode_errors, 0, said);
+      if (words.loss > 0) assert.ok(network.rtp_dropped > 0, said);
+      if (red && words.loss > 0) assert.ok(seen.repaired_red > 0, said);
+      assert.ok(right > 0.6, `${right} of the tones`); // and then a phone that is short of CPU: more is not owed
+    }
+    const shown = execFileSync(process.env.RELAYCTL, ['--socket', process.env.RELAYCTL_SOCKET, 'session', user.id], { encoding: 'utf8' });
+    const { source } = await session(user.id), said = /(\d+) from RED, (\d+) by NACK, (\d+) from FEC, (\d+) concealed/.exec(shown);
+    assert.deepEqual(said?.slice(1).map(Number), [source.repaired_red, source.repaired_nack, source.repaired_fec, source.concealed], shown);
+  });
+
+test('track: what is only late or doubled is neither lost nor heard twice', async (t) => {
+  const { user, end } = await speaker({ red: false });
+  t.after(end);
+  const { network, seen } = await during(user, { reorder: 10, hold: 30, dup: 10, jitter: 5 }, 'packets');
+  t.diagnostic(`seed ${seed}: ${network.rtp_held} of ${network.rtp} held back 30 ms, ${network.rtp_dup} doubled: ${seen.reordered} reordered, ` +
+    `${seen.late} late, ${seen.lost} lost, ${seen.repaired_nack} by NACK, ${seen.duplicate} duplicate`);
+  assert.ok(network.rtp_held > 0 && network.rtp_dup > 0);
+  assert.equal(seen.lost, seen.late, JSON.stringify(seen)); // given up, and then it came
+  assert.ok(seen.lost <= network.rtp_held / 10, JSON.stringify(seen));
+  assert.equal(seen.concealed + seen.repaired_fec, seen.lost);
+});
