@@ -277,6 +277,12 @@ static void begin(struct soniox_stream *stream, uint64_t now_ns)
 	run_live(stream, now_ns);
 }
 
+// Soniox calls it an error when a connection ends that had none.
+static bool had_audio(const struct soniox_link *link)
+{
+	return link->sent > link->base;
+}
+
 static void on_open(struct soniox_link *link)
 {
 	ENTERS(control_role);
@@ -286,7 +292,7 @@ static void on_open(struct soniox_link *link)
 		struct soniox_link *old = stream->link;
 		stream->next = NULL;
 		stream->link = link;
-		if (old->open && !old->ended)
+		if (old->open && !old->ended && had_audio(old))
 			soniox_link_end(old, now);
 		hang_up(stream, old);
 		stream->rotations++;
@@ -442,6 +448,10 @@ static bool rest(struct soniox_stream *stream, uint64_t now_ns)
 	struct soniox_link *link = stream->link;
 	uint32_t idle_ms = stream->service->idle_ms;
 	if (stream->end_ns != 0 || (idle_ms > 0 && no_audio_for(stream, idle_ms, now_ns))) {
+		if (!had_audio(link)) { // a rotation in silence: all before it is final
+			finished(stream);
+			return true;
+		}
 		soniox_link_end(link, now_ns);
 		enter(stream, SONIOX_FINISHING);
 		return true;
@@ -472,7 +482,10 @@ static void run_live(struct soniox_stream *stream, uint64_t now_ns)
 	rotate(stream, now_ns);
 	if (stream->state != SONIOX_LIVE)
 		return;
-	if (soniox_link_at_change(link, stream->replay)) { // a connection has one format
+	if (soniox_link_at_change(link, stream->replay) && !had_audio(link)) { // opened in silence, for the other kind
+		soniox_link_close(link);
+		ask(stream, now_ns);
+	} else if (soniox_link_at_change(link, stream->replay)) { // a connection has one format
 		soniox_link_end(link, now_ns);
 		enter(stream, SONIOX_FINISHING);
 	} else if (link->sent < soniox_replay_head(stream->replay))

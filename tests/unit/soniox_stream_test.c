@@ -23,6 +23,7 @@
 #define CONNECT_MS 60
 #define MS UINT64_C(1000000)
 #define CONNECTIONS_MAX 4
+#define ROTATE_MS (290u * 60000) // as configured by default
 
 enum fault {
 	NO_FAULT, RESET, STALL, DUPLICATE, LATE, REFUSED, SILENT_SERVER, JUNK, NOT_FINISHED, ERROR_FRAME,
@@ -65,7 +66,8 @@ static struct {
 	bool ogg_expected;
 } world;
 
-static char words[1 << 16];
+static char words[1 << 19];
+static size_t words_length;
 
 static uint32_t fake_random(void)
 {
@@ -232,6 +234,7 @@ static int fake_send_text(struct ws *ws, const char *text, size_t bytes)
 		return 0;
 	}
 	if (bytes == 0) {
+		assert_true(ws->samples > 0); // or Soniox says 400 "No audio received."
 		ws->ended = true;
 		recognise(ws);
 		if (world.fault == NOT_FINISHED && !world.finish_withheld) {
@@ -357,9 +360,8 @@ static void on_segment(struct transcript_listener *unused, const struct transcri
 		return;
 	assert_int_equal(segment->seq, last_seq + 1);
 	last_seq = segment->seq;
-	assert_true(strlen(words) + strlen(segment->text) + 2 < sizeof(words));
-	strcat(words, segment->text);
-	strcat(words, " ");
+	assert_true(words_length + strlen(segment->text) + 2 < sizeof(words));
+	words_length += (size_t)sprintf(words + words_length, "%s ", segment->text);
 }
 
 static void on_end(struct transcript_listener *unused)
@@ -423,6 +425,7 @@ static void begin(uint32_t seed)
 	world.now_ns = 1000 * MS;
 	world.seed = seed;
 	words[0] = '\0';
+	words_length = 0;
 	spoken_ms = next_run_ns = last_seq = 0;
 	service = (struct soniox_service){
 		.ops = {fake_connect, fake_send, fake_send_text, fake_queued, fake_close, fake_now, fake_random},
@@ -466,8 +469,9 @@ static void view(struct soniox_view *ret_view)
 
 static void assert_words(unsigned from, unsigned to)
 {
-	char expected[1 << 16] = "";
+	static char expected[1 << 19];
 	size_t at = 0;
+	expected[0] = '\0';
 	for (unsigned k = from; k < to; k++)
 		at += (size_t)sprintf(expected + at, "w%u ", k);
 	assert_string_equal(words, expected);
@@ -624,6 +628,43 @@ static void rotation_overlaps_and_loses_nothing(void **state)
 	}
 }
 
+// The connection of a rotation that came while nobody spoke has had no audio when the end comes.
+static void rotation_in_silence(void **state)
+{
+	begin(1);
+	service.rotate_ms = 16000;
+	steps(10000, true);
+	steps(40000, false);
+	until_ended(3000);
+	assert_words(0, 20);
+	assert_true(world.opened >= 3);
+	struct soniox_view seen;
+	view(&seen);
+	assert_int_equal(seen.reconnects + seen.lost_ms + seen.uncertain_ms, 0);
+	finish();
+}
+
+// The longest stream has 300 minutes.
+static void long_speech_is_rotated_in_time(void **state)
+{
+	begin(2);
+	service.rotate_ms = ROTATE_MS;
+	for (unsigned minute = 0; minute < 320; minute++) {
+		steps(60000, true);
+		for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
+			if (world.connections[i].open)
+				assert_true(world.now_ns < world.connections[i].open_ns + 300 * 60000 * MS);
+	}
+	until_ended(3000);
+	assert_words(0, 320 * 120);
+	struct soniox_view seen;
+	view(&seen);
+	assert_int_equal(seen.rotations, 1);
+	assert_int_equal(world.max_open, 2);
+	assert_int_equal(seen.reconnects + seen.lost_ms + seen.uncertain_ms, 0);
+	finish();
+}
+
 static void rotation_without_a_place_breaks_first(void **state)
 {
 	ENTERS(control_role);
@@ -763,6 +804,25 @@ static void the_kind_of_audio_changes(void **state)
 	finish();
 }
 
+// A rotation in silence opened a connection for packets, but then data frames come.
+static void the_kind_of_audio_changes_in_silence(void **state)
+{
+	begin(1);
+	world.ogg_expected = true;
+	service.rotate_ms = 16000;
+	service.audio = SONIOX_OGG_OPUS;
+	steps(10000, true);
+	steps(10000, false);
+	assert_int_equal(world.opened, 2);
+	speaks_packets = world.ogg_expected = false;
+	steps(10000, true);
+	until_ended(5000);
+	assert_words(0, 40);
+	assert_true(world.opened >= 3);
+	speaks_packets = true;
+	finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -773,6 +833,8 @@ int main(void)
 		cmocka_unit_test(silence_is_kept_alive_and_not_healthy),
 		cmocka_unit_test(long_silence_costs_nothing),
 		cmocka_unit_test(rotation_overlaps_and_loses_nothing),
+		cmocka_unit_test(rotation_in_silence),
+		cmocka_unit_test(long_speech_is_rotated_in_time),
 		cmocka_unit_test(rotation_without_a_place_breaks_first),
 		cmocka_unit_test(an_outage_longer_than_the_replay_is_told),
 		cmocka_unit_test(options_change_beside_the_old_connection),
@@ -781,6 +843,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(lost_packets_leave_time_true, opus_setup, opus_teardown),
 		cmocka_unit_test_setup_teardown(packets_survive_faults, opus_setup, opus_teardown),
 		cmocka_unit_test_setup_teardown(the_kind_of_audio_changes, opus_setup, opus_teardown),
+		cmocka_unit_test_setup_teardown(the_kind_of_audio_changes_in_silence, opus_setup, opus_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
