@@ -315,7 +315,7 @@ static void on_refused(struct ws_io *io, struct lws *wsi, const char *text, size
 	long verified = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
 	if (verified != X509_V_OK) // the library has no words for it
 		end(io, "the server's certificate is refused: %s", X509_verify_cert_error_string(verified));
-	else if (text == NULL || bytes == 0)
+	else if (text == NULL || bytes == 0 || text[0] == '\0')
 		end(io, "connection failed");
 	else
 		end(io, "%.*s", (int)MIN_OF(bytes, (size_t)200), text);

@@ -52,7 +52,7 @@ static struct {
 	uint8_t message[MESSAGE_MAX + 64], whole[8][MESSAGE_MAX + 64]; // as put together here: being, and not delivered yet
 	size_t bytes, whole_bytes[8];
 	unsigned first, count;
-	bool text, wants_text;
+	bool text, wants_text, inside;
 } seen;
 
 static void must(bool condition)
@@ -90,9 +90,10 @@ static void control_turn(void)
 static void fragment(struct ws_io *io, uint8_t flags, uint8_t *data, size_t bytes) ROLE_UNCHECKED;
 static void fragment(struct ws_io *io, uint8_t flags, uint8_t *data, size_t bytes)
 {
-	lws.first = flags & 1;
+	lws.first = (flags & 1) || !seen.inside; // a continuation of nothing is refused by the library
 	lws.final = flags & 2;
 	lws.binary = flags & 4;
+	seen.inside = !lws.final;
 	if (seen.count == 8)
 		control_turn();
 	bool over = io->closing || io->end_queued;

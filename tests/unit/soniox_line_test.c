@@ -32,9 +32,9 @@
 #define CELLS 500 // 10 s
 #define NUMBER_STEP 100000u
 #define TICK_VOICE_NS (20 * MS) // at most: a starved test lets time stand still
-#define CONNECTED_LIMIT_MS 120000
 #define END_LIMIT_MS 60000
 #define STOPPED_MS 500
+#define PATIENCE_MS 3600000
 
 // %u: milliseconds of audio after which it happens.
 static const char *const faults[] = {
@@ -565,7 +565,9 @@ static void rotation_is_not_heard(void **state)
 static void limits_set(unsigned concurrent, unsigned per_minute)
 {
 	struct err err;
-	json_t *limits = json_pack("{s:i,s:i,s:i}", "concurrent", concurrent, "connections", 2 * concurrent, "per_minute", per_minute);
+	// The stand-in's clock goes on while a busy machine lets ours stand: its patience is not what is tested here.
+	json_t *limits = json_pack("{s:i,s:i,s:i,s:i,s:i,s:i}", "concurrent", concurrent, "connections", 2 * concurrent, "per_minute",
+		per_minute, "inactivity_ms", PATIENCE_MS, "start_ms", PATIENCE_MS, "link_ms", PATIENCE_MS);
 	assert_int_equal(settings_change(limits, &err), 0);
 	json_decref(limits);
 }
