@@ -357,7 +357,7 @@ static void on_tick(void *arg)
 		user_run(user);
 		all_ended &= user->is_ended;
 	}
-	if (world.choir.places > 0)
+	if (world.choir.places > 0 && world.now_ns / (100 * MS) != before / (100 * MS))
 		line_check();
 	if (world.choir.reset_in_the_middle && !world.was_reset && world.users[world.count - 1].spoken == world.choir.cells / 2)
 		reset_all();
