@@ -1,11 +1,12 @@
 # relay: thin over CMake, CTest and the scripts in tests/.
-.PHONY: help demo test bench build clean
+.PHONY: help demo demo-web test bench build clean
 help:
-	@echo "make demo    real speech through a real LiveKit server and relayd to a gRPC client"
-	@echo "make test    install what is missing, build, run every test"
-	@echo "make bench   what a packet and a user cost: one report with plots, in five minutes"
-	@echo "make build   build/release/relayd and relayctl"
-	@echo "make clean   remove build/ except the cached peers"
+	@echo "make demo       real speech through a real LiveKit server and relayd to a gRPC client"
+	@echo "make demo-web   a page to speak into, with captions and a button for everything that can break"
+	@echo "make test       install what is missing, build, run every test"
+	@echo "make bench      what a packet and a user cost: one report with plots, in five minutes"
+	@echo "make build      build/release/relayd and relayctl"
+	@echo "make clean      remove build/ except the cached peers"
 
 build:
 	@tests/setup build
@@ -15,6 +16,11 @@ demo:
 	@tests/setup
 	@tests/build release "release (relayd, relayctl)"
 	@tests/demo/run
+
+demo-web:
+	@tests/setup
+	@tests/build release "release (relayd, relayctl)"
+	@tests/demo-web
 
 test:
 	@tests/run

@@ -4,7 +4,7 @@
 //   node outside.mjs out SOCKET HOST PORT     in the machine's own network: what comes by the socket goes to HOST:PORT
 //   node outside.mjs in SOCKET PORT           in relayd's: what comes to 127.0.0.1:PORT goes to the socket
 //
-// SIGHUP resets every connection there is.
+// With --say at the end it prints a line when it listens. SIGHUP resets every connection there is.
 import net from 'node:net';
 
 const [end, socket, ...where] = process.argv.slice(2);
@@ -18,5 +18,7 @@ const server = net.createServer((from) => {
   from.on('error', () => to.destroy());
   to.on('error', () => from.destroy());
 });
-server.listen(end === 'out' ? { path: socket } : { host: '127.0.0.1', port: Number(where[0]) });
+server.listen(end === 'out' ? { path: socket } : { host: '127.0.0.1', port: Number(where[0]) }, () => {
+  if (where.includes('--say')) console.log('listening');
+});
 process.on('SIGHUP', () => open.forEach((from) => from.resetAndDestroy()));

@@ -16,7 +16,7 @@ export function readWav(file) {
   throw new Error(`${file}: no data chunk`);
 }
 
-export function writeWav(file, pcm, rate = 16000) {
+export function wavBytes(pcm, rate = 16000) {
   const head = Buffer.alloc(44);
   head.write('RIFF', 0);
   head.writeUInt32LE(36 + pcm.length * 2, 4);
@@ -30,8 +30,10 @@ export function writeWav(file, pcm, rate = 16000) {
   head.writeUInt16LE(16, 34);
   head.write('data', 36);
   head.writeUInt32LE(pcm.length * 2, 40);
-  writeFileSync(file, Buffer.concat([head, Buffer.from(pcm.buffer, pcm.byteOffset, pcm.byteLength)]));
+  return Buffer.concat([head, Buffer.from(pcm.buffer, pcm.byteOffset, pcm.byteLength)]);
 }
+
+export const writeWav = (file, pcm, rate) => writeFileSync(file, wavBytes(pcm, rate));
 
 // 16 kHz to 48 kHz: linear between neighbours is enough for speech that Opus codes anyway.
 export function upsample3(pcm) {

@@ -1,0 +1,123 @@
+// web.test.mjs - the page of `make demo-web` in Chromium: speech into its microphone, words in its captions, and every button.
+import { test, before, after } from 'node:test';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { readWav, writeWav } from '../peers/node/lib/wav.mjs';
+import { openPage, startDemo } from './lib/demo.mjs';
+
+const NAME = 'web-test';
+const PAUSE_MS = 800;
+const folder = mkdtempSync('/tmp/relay-web-test-'), microphone = path.join(folder, 'microphone.wav');
+let demo, browser, page, periodMs;
+
+// One short LibriVox sentence and a pause, over and over: every period of it is one final caption.
+function writeMicrophone() {
+  const files = execFileSync('dpkg', ['-L', 'pocketsphinx-testdata'], { encoding: 'utf8' }).split('\n').filter((file) => /librivox.*\.wav$/.test(file)).sort();
+  const sentence = readWav(files[1]).pcm, pcm = new Int16Array(sentence.length + PAUSE_MS * 16);
+  pcm.set(sentence);
+  writeWav(microphone, pcm);
+  return pcm.length / 16;
+}
+
+before(async () => {
+  periodMs = writeMicrophone();
+  demo = await startDemo(NAME);
+  browser = await openPage(demo, NAME, microphone);
+  page = browser.page;
+  await page.waitForSelector('body[data-ready=true]', { timeout: 20000 });
+});
+after(async () => {
+  await browser?.close();
+  if (demo?.child.exitCode === null) await demo.stop();
+  rmSync(folder, { recursive: true });
+});
+
+const finals = () => page.$$eval('#captions [data-final=true]', (all) => all.map((element) => element.textContent));
+const figure = async (station, name) => Number((await page.textContent(`#${station} [data-of=${name}]`)).replace(/[^0-9]/g, ''));
+const state = (station, wanted, timeout = 15000) => page.waitForSelector(`#${station}[data-state=${wanted}]`, { timeout });
+const press = (deed) => page.click(`[data-deed=${deed}]:not(:disabled)`);
+const atLeast = (station, name, wanted) => page.waitForFunction(
+  ([id, of, least]) => Number(document.querySelector(`#${id} [data-of=${of}]`).textContent.replace(/[^0-9]/g, '')) >= least,
+  [station, name, wanted], { timeout: 20000, polling: 100 });
+const words = (wanted) => page.waitForFunction((n) => document.querySelectorAll('#captions [data-final=true]').length >= n, wanted,
+  { timeout: 25000, polling: 100 });
+const marked = (text) => page.waitForFunction((wanted) => [...document.querySelectorAll('#captions .mark')].some((mark) => mark.textContent.includes(wanted)),
+  text, { timeout: 5000 });
+const swapped = (kind) => page.waitForFunction((wanted) => wanted.test(document.querySelector('#relayd [data-of=swap]').textContent), kind, { timeout: 15000 });
+
+test('what is said into the microphone is read on the page', async () => {
+  await page.click('#microphone');
+  for (const station of ['phone', 'livekit', 'relayd', 'cloud', 'soniox']) await state(station, 'flow', 20000);
+  await words(2);
+  console.log(`heard: ${(await finals())[0]}`);
+  for (const text of await finals()) assert.match(text, /young man/);
+  await page.waitForFunction(() => new DOMMatrix(getComputedStyle(document.getElementById('meter')).transform).a > 0.02, undefined, { timeout: 15000 });
+});
+
+test('troubles that cost no word: each does what it says, every sentence comes once', async () => {
+  const began = Date.now(), before = (await finals()).length, connections = await figure('soniox', 'connections'), starts = await figure('cloud', 'starts');
+  const repaired = await figure('relayd', 'repaired');
+  await press('lossy');
+  await marked('every tenth packet lost');
+  await atLeast('relayd', 'repaired', repaired + 5); // the browser's RED
+  await press('soniox-cut');
+  await atLeast('soniox', 'connections', connections + 1);
+  await press('swap-same');
+  await swapped(/resume, done, 0 lost, 0 doubled/);
+  await press('soniox-stall');
+  await marked('Soniox stalled');
+  await press('cloud-kill');
+  await state('cloud', 'broken');
+  await atLeast('cloud', 'starts', starts + 1);
+  await state('cloud', 'flow');
+  await atLeast('soniox', 'connections', connections + 2);
+  await press('swap-other');
+  await swapped(/(overlap|arrival|full), done, 0 lost, 0 doubled/);
+  await words(before + 4);
+  assert.equal(await figure('relayd', 'lost'), 0);
+  assert.equal(await page.textContent('#sum-lost'), '0 ms');
+  const all = (await finals()).slice(before), spoken = (Date.now() - began) / periodMs;
+  console.log(`${all.length} sentences in ${spoken.toFixed(1)} periods`);
+  for (const text of all) assert.equal(text.match(/young man/g)?.length, 1, all.join(' / '));
+  assert.ok(Math.abs(all.length - spoken) < 2, `${all.length} sentences in ${spoken} periods`);
+});
+
+test('a phone that is force-quit comes back, and its words with it', async () => {
+  await press('phone-quit');
+  await state('phone', 'broken');
+  await state('relayd', 'trouble');
+  await state('phone', 'flow', 20000);
+  await state('relayd', 'flow');
+  await words((await finals()).length + 1);
+});
+
+test('a network that is gone for a while', async () => {
+  await press('blip');
+  await state('relayd', 'trouble');
+  await state('relayd', 'flow', 20000);
+  await words((await finals()).length + 2);
+  assert.match((await finals()).at(-1), /young man/);
+});
+
+test('what cannot be done is said', async () => {
+  await page.click('#stop');
+  await state('phone', 'off');
+  await press('phone-quit');
+  await page.waitForFunction(() => /no phone/.test(document.getElementById('problem').textContent), undefined, { timeout: 5000 });
+  const nobody = await page.request.post(`${demo.url}api/do?user=nobody&what=blip`);
+  assert.equal(nobody.status(), 404);
+  const stranger = await page.request.post(`${demo.url}api/begin`, { headers: { origin: 'http://example.com' } });
+  assert.equal(stranger.status(), 403);
+});
+
+test('Ctrl-C ends everything', async () => {
+  assert.deepEqual(browser.errors, []);
+  await browser.close();
+  browser = undefined;
+  assert.equal(await demo.stop(), 0);
+  assert.match(demo.out, /everything has ended/);
+  const log = readFileSync(`build/testbed/${NAME}/relayd.log`, 'utf8');
+  assert.equal(log.split('\n').filter((line) => /"level":"error"|Sanitizer/.test(line)).join('\n'), '');
+});
