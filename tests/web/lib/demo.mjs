@@ -38,7 +38,7 @@ export async function openPage(demo, name, microphone) {
     executablePath = wrapper;
   }
   const context = await chromium.launchPersistentContext(path.join(folder, 'profile'), {
-    executablePath, headless: true, chromiumSandbox: false, viewport: { width: 1360, height: 880 },
+    executablePath, headless: true, chromiumSandbox: false, reducedMotion: 'reduce', viewport: { width: 1360, height: 880 },
     args: ['--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', `--use-file-for-fake-audio-capture=${microphone}`,
       '--allow-loopback-in-peer-connection', '--autoplay-policy=no-user-gesture-required'] });
   const page = context.pages()[0], errors = [];

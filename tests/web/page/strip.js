@@ -1,5 +1,6 @@
 // strip.js - the last minute: loudness as spoken above the line, as the cloud received it below, troubles as ticks across.
 const SECONDS = 60;
+const FRAME_MS = 60; // a bar is 2 px and 100 ms: more frames would only cost
 const ROW_PX = 13, ROWS = 2; // of labels
 const LABEL_PX = ROW_PX * ROWS + 3;
 
@@ -11,7 +12,15 @@ export class Strip {
     this.canvas = canvas;
     this.bars = { spoken: [], received: [] };
     this.marks = [];
-    requestAnimationFrame(() => this.draw());
+    requestAnimationFrame((now) => this.frame(now));
+  }
+
+  frame(now) {
+    if (now - (this.drawn ?? -FRAME_MS) >= FRAME_MS) {
+      this.drawn = now;
+      this.draw();
+    }
+    requestAnimationFrame((next) => this.frame(next));
   }
 
   level(kind, rms) {
@@ -46,7 +55,6 @@ export class Strip {
       }
     }
     this.drawMarks(context, now, x, height, colour);
-    requestAnimationFrame(() => this.draw());
   }
 
   drawMarks(context, now, x, height, colour) {
