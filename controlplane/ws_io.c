@@ -228,6 +228,7 @@ static int message_append(struct ws_io *io, const uint8_t *data, size_t bytes)
 static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_t bytes) RUNS_ON(io_role);
 static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_t bytes)
 {
+	lws_validity_confirmed(wsi); // who speaks lives, though its answer to a ping may still be waiting behind what we sent before
 	if (io->closing || io->end_queued)
 		return 0;
 	if (lws_is_first_fragment(wsi)) {

@@ -21,6 +21,7 @@
 #include "controlplane/resolve.h"
 
 #define TOKEN "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"
+#define BUSY_MESSAGES 10
 
 // ---- the server
 
@@ -156,6 +157,16 @@ static void dead(struct stream *s)
 			atomic_fetch_add(&server.pings, 1);
 }
 
+// Answers no ping for longer than a dead peer is given, but has something to say all the time; then it is dead.
+static void busy(struct stream *s)
+{
+	for (unsigned i = 0; i < BUSY_MESSAGES; i++) {
+		put_frame(s, 0x82, "word", 4);
+		usleep(500000);
+	}
+	dead(s);
+}
+
 // Messages as fast as they go: empty ones, texts that nobody wants, or large ones; until the client has had enough.
 static void flood(struct stream *s, char what)
 {
@@ -217,6 +228,9 @@ static void serve(struct stream *s, const char *request)
 			return;
 		} else if (strcmp(path, "/ws/dead") == 0) {
 			dead(s);
+			return;
+		} else if (strcmp(path, "/ws/busy") == 0) {
+			busy(s);
 			return;
 		}
 		if (strcmp(path, "/ws/midframe") != 0)
@@ -515,6 +529,15 @@ static void test_dead_peer(void **state)
 	assert_true(atomic_load(&server.pings) > 0);
 }
 
+static void test_busy_peer(void **state)
+{
+	struct trial trial = {.path = "/ws/busy", .ping_s = 1, .dead_s = 3};
+	run(&trial);
+	assert_int_equal(trial.messages, BUSY_MESSAGES);
+	assert_int_equal(trial.end, WS_CLOSED);
+	free(trial.data);
+}
+
 static void test_ends(void **state)
 {
 	static const struct {
@@ -708,6 +731,7 @@ int main(void)
 		PLAIN(test_own_limit),
 		PLAIN(test_floods),
 		PLAIN(test_dead_peer),
+		PLAIN(test_busy_peer),
 		PLAIN(test_ends),
 		PLAIN(test_refused),
 		PLAIN(test_no_http),
