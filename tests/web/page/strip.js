@@ -61,13 +61,17 @@ export class Strip {
     this.marks = this.marks.filter(({ at }) => now - at < SECONDS * 1000);
     context.fillStyle = colour('--trouble');
     context.font = `11px ${colour('--mono')}`;
+    for (const { at } of this.marks) context.fillRect(x(at), 0, 1, height);
     const free = Array(ROWS).fill(-Infinity); // where the label before ends
     for (const { at, text } of this.marks) {
       const left = x(at), wide = context.measureText(text).width;
-      context.fillRect(left, 0, 1, height);
       const begin = left + wide + 4 > x(now) ? left - wide - 5 : left + 4;
       const row = free.findIndex((end) => begin >= end);
       if (row < 0) continue;
+      // Other marks' lines do not run through the words.
+      context.fillStyle = colour('--ground');
+      context.fillRect(begin - 2, row * ROW_PX, wide + 4, ROW_PX);
+      context.fillStyle = colour('--trouble');
       context.fillText(text, begin, 10 + row * ROW_PX);
       free[row] = begin + wide + 8;
     }
