@@ -137,7 +137,11 @@ async function listen() {
   return port || 8080;
 }
 
-const at = await listen();
+const at = await listen().catch((error) => {
+  console.error(error.code === 'EADDRINUSE' ? `demo-web: port ${port} is taken: DEMO_WEB_PORT chooses another` : `demo-web: ${error.message}`);
+  soniox.stop();
+  process.exit(1);
+});
 let ending = false;
 async function stop() {
   if (ending) return;
