@@ -8,6 +8,7 @@ import { captionState } from '../../e2e/lib/captions.mjs';
 const cloudProgram = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../cloud.mjs');
 const STATE_MS = 250;
 const CLOUD_AWAY_MS = 3000;
+const TICKET_S = 12 * 3600; // a page may be left open
 
 let visits = 0;
 
@@ -30,8 +31,8 @@ export class Visit {
   async tickets() {
     return {
       user: this.user, url: process.env.LIVEKIT_URL,
-      phone: await token(this.user, this.user),
-      screen: await token(`screen:${this.user}`, this.user, { grant: { canPublish: false } }),
+      phone: await token(this.user, this.user, { ttl: TICKET_S }),
+      screen: await token(`screen:${this.user}`, this.user, { ttl: TICKET_S, grant: { canPublish: false } }),
     };
   }
 
@@ -57,6 +58,7 @@ export class Visit {
         this.tell('level', { cloud: message.level });
       }
     });
+    child.on('error', () => {}); // told something while it died: its exit says the rest
     child.on('exit', () => {
       if (child !== this.child) return;
       this.cloud.alive = false;
@@ -80,6 +82,7 @@ export class Visit {
 
   killCloud() {
     if (!this.cloud.alive) return 'The cloud is not there right now.';
+    this.cloud.alive = false;
     this.child.kill('SIGKILL');
     return null;
   }
