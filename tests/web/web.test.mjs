@@ -1,7 +1,7 @@
 // web.test.mjs - the page of `make demo-web` in Chromium: speech into its microphone, words in its captions, and every button.
 import { test, before, after, afterEach } from 'node:test';
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { readWav, writeWav } from '../peers/node/lib/wav.mjs';
@@ -117,6 +117,22 @@ test('what cannot be done is said', async () => {
   assert.equal(nobody.status(), 404);
   const stranger = await page.request.post(`${demo.url}api/begin`, { headers: { origin: 'http://example.com' } });
   assert.equal(stranger.status(), 403);
+});
+
+test('the sample plays, and a page may stop and speak again', async () => {
+  await page.click('#sample');
+  await state('phone', 'flow', 20000);
+  await page.waitForSelector('#cloud[data-audio=true]', { timeout: 20000 });
+  await page.waitForSelector('#soniox[data-audio=true]', { timeout: 20000 });
+  await page.click('#stop');
+  await state('phone', 'off');
+  await page.waitForSelector('#cloud[data-audio=false]', { timeout: 20000 });
+});
+
+test('a second demo of the same name says that it runs already', () => {
+  const second = spawnSync('tests/demo-web', ['--name', NAME], { encoding: 'utf8', timeout: 20000 });
+  assert.equal(second.status, 1);
+  assert.match(second.stdout, /running already/);
 });
 
 test('Ctrl-C ends everything', async () => {
