@@ -69,7 +69,7 @@ function showSoniox(captions, session) {
 }
 
 function showSums(relayd, captions) {
-  const sums = { segments: count(captions?.segments), lost: `${count(captions?.lost_ms)} ms`, replayed: `${count(captions?.replayed_ms)} ms`,
+  const sums = { segments: count(captions?.segments), lost: `${count((captions?.lost_ms ?? 0) + (captions?.uncertain_ms ?? 0))} ms`, replayed: `${count(captions?.replayed_ms)} ms`,
     latency: relayd?.latency.count ? `${count(relayd.latency.p50_us)} µs` : '–' };
   for (const [name, value] of Object.entries(sums)) document.getElementById(`sum-${name}`).textContent = value;
 }
