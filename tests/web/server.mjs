@@ -154,4 +154,7 @@ async function stop() {
   process.exit(0);
 }
 process.on('SIGINT', stop).on('SIGTERM', stop);
+// Started by a shell that was killed, nobody would tell: the port would stay taken.
+const parent = process.ppid;
+setInterval(() => process.ppid !== parent && stop(), 1000);
 console.log(`page http://127.0.0.1:${at}/`);
