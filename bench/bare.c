@@ -252,19 +252,14 @@ static void part_walk(unsigned first, unsigned burst)
 		const struct source *source = session->source;
 		const uint8_t *srtp = (const uint8_t *)world_srtp(session), *keys = srtp + offsetof(struct srtp, remote.rtp);
 		walk(session->transport, 2 * CACHE_LINE_BYTES);
-		walk(session->transport->home, sizeof(struct home));
+		walk(session->transport->home, CACHE_LINE_BYTES);
 		walk(srtp, CACHE_LINE_BYTES);
 		walk(keys, 240);
 		walk(keys + sizeof(struct gcm_key_data) - 272, 272);
-		walk(source, 2 * CACHE_LINE_BYTES);
+		walk(source, 3 * CACHE_LINE_BYTES);
 		walk(&source->feeds[0], sizeof(source->feeds[0]));
 		walk(&source->track, offsetof(struct source_track, jitter.slots));
-		walk(&source->order, CACHE_LINE_BYTES);
-		walk(&source->recut, 40);
-		walk(&source->recut.samples, 32);
-		walk(&source->decoder, sizeof(source->decoder));
-		walk(&source->counters, sizeof(source->counters));
-		walk(source->samples, PCM_CELL_BYTES);
+		walk(&source->counters, CACHE_LINE_BYTES);
 		walk(session->pcm, CACHE_LINE_BYTES);
 		// The cell that is written and the one that is prefetched.
 		unsigned cells = world.config.ring_ms / PCM_CELL_MS;

@@ -156,6 +156,7 @@ ROLE_UNCHECKED void world_open(const struct world_config *config)
 		struct home_hearing *hearing = atomic_load(&home->hearing);
 		hearing->hearing = (struct hearing){.mode = HEARING_ONE, .main = {session->transport->id, 1, 1}};
 		hearing->serial = home->serial = 1;
+		atomic_store(&home->published, 1);
 		atomic_store(&home->heard, 1); // control knows already
 		session_settle(session);
 	}

@@ -8,6 +8,8 @@
 
 #include "dataplane/home.h"
 
+#define HOME_BYTES ((sizeof(struct home) + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES)
+
 static void hearing_free(struct rcu_retired *retired)
 {
 	free(CONTAINER_OF(retired, struct home_hearing, retired));
@@ -39,7 +41,7 @@ void home_release(struct home *home)
 struct source *dataplane_source_create(struct pcm *pcm, const struct source_config *config)
 {
 	static unsigned turn;
-	struct home *home = calloc(1, sizeof(*home));
+	struct home *home = aligned_alloc(CACHE_LINE_BYTES, HOME_BYTES);
 	struct home_hearing *hearing = calloc(1, sizeof(*hearing)); // serial 0: nobody is heard
 	struct source *source = home != NULL && hearing != NULL ? source_create(pcm, config) : NULL;
 	if (source == NULL) {
@@ -47,6 +49,7 @@ struct source *dataplane_source_create(struct pcm *pcm, const struct source_conf
 		free(hearing);
 		return NULL;
 	}
+	memset(home, 0, HOME_BYTES);
 	home->source = source;
 	atomic_init(&home->hearing, hearing);
 	home->worker = turn++ % plane.config.worker_count;
@@ -73,6 +76,7 @@ int dataplane_source_hear(struct source *source, const struct hearing *hearing)
 	fresh->serial = ++home->serial;
 	// The swap: from here on the worker's next packet is of the new hearing.
 	struct home_hearing *old = atomic_exchange_explicit(&home->hearing, fresh, memory_order_acq_rel);
+	atomic_store_explicit(&home->published, fresh->serial, memory_order_release);
 	rcu_retire(&old->retired, hearing_free);
 	// What waits for its turn must not wait for a packet as well. Without a message it does.
 	struct worker_mail mail = {.type = WORKER_MAIL_LOOK, .home = home};

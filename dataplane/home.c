@@ -54,9 +54,9 @@ static void offer_again(struct worker *worker, struct home *home) RUNS_ON(worker
 
 static void tell(struct home *home, _Atomic(uint32_t) *told, enum plane_event_code code) RUNS_ON(worker_role)
 {
-	uint64_t transport = atomic_load_explicit(&home->hearing, memory_order_acquire)->hearing.main.transport;
-	if (atomic_load_explicit(told, memory_order_relaxed) == home->applied)
+	if (LIKELY(atomic_load_explicit(told, memory_order_relaxed) == home->applied))
 		return;
+	uint64_t transport = atomic_load_explicit(&home->hearing, memory_order_acquire)->hearing.main.transport;
 	uint32_t before = atomic_exchange_explicit(told, home->applied, memory_order_release);
 	uintptr_t event = (uintptr_t)(transport << 3 | code);
 	if (rte_ring_mp_enqueue(plane.worker_events, (void *)event) != 0)

@@ -22,19 +22,21 @@ struct home_hearing {
 struct home {
 	struct released released;
 	struct source *source;
-	unsigned worker;
+	_Atomic(uint32_t) published;            // serial of the hearing, or the one before it; control writes
+	_Atomic(uint32_t) heard, aligned;       // serials for which the worker has seen that; worker writes
+	uint32_t applied OWNED_BY(worker_role); // serial the source knows
+	unsigned held_count OWNED_BY(worker_role);
+	bool listed OWNED_BY(worker_role);    // in the worker's list of sources with a timer
+	uint64_t cells OWNED_BY(worker_role); // of the source, as far as the worker has counted them
+	// What follows not every packet looks at.
+	struct home *next OWNED_BY(worker_role);
 	_Atomic(struct home_hearing *) hearing; // never NULL; control exchanges it
 	uint32_t serial OWNED_BY(control_role); // given out last
-	_Atomic(uint32_t) heard, aligned;       // serials for which the worker has seen that; worker writes
-
-	uint32_t applied OWNED_BY(worker_role); // serial the source knows
-	struct rte_mbuf *held[HELD_MAX] OWNED_BY(worker_role);
-	unsigned held_count OWNED_BY(worker_role);
-	bool listed OWNED_BY(worker_role); // in the worker's list of sources with a timer
-	struct home *next OWNED_BY(worker_role);
-	uint64_t cells OWNED_BY(worker_role); // of the source, as far as the worker has counted them
+	unsigned worker;
 	struct rcu_retired retired;
+	struct rte_mbuf *held[HELD_MAX] OWNED_BY(worker_role);
 };
+_Static_assert(offsetof(struct home, next) <= CACHE_LINE_BYTES, "what every packet looks at is one line");
 
 static inline struct home *home_of(const struct source *source)
 {
@@ -46,7 +48,7 @@ void home_follow(struct worker *worker, struct home *home) RUNS_ON(worker_role);
 static inline void home_look(struct worker *worker, struct home *home) RUNS_ON(worker_role);
 static inline void home_look(struct worker *worker, struct home *home)
 {
-	if (UNLIKELY(atomic_load_explicit(&home->hearing, memory_order_acquire)->serial != home->applied))
+	if (UNLIKELY(atomic_load_explicit(&home->published, memory_order_acquire) != home->applied))
 		home_follow(worker, home);
 }
 // A packet that waits: RTP (decrypted) or audio of the data way, as its kind says. Takes the mbuf.

@@ -19,6 +19,8 @@
 
 #include "dataplane/hot.h"
 
+#define AHEAD 4u // packets between a source's lines being asked for and being needed
+
 // What of a burst is SRTP waits here for one call into the crypto library.
 struct ingress_batch {
 	struct srtp_job jobs[BURST_MAX];
@@ -270,6 +272,8 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RUNS_ON(worker_role)
 {
 	srtp_unprotect_burst(worker->srtp_mgr, batch->jobs, batch->count);
+	for (unsigned i = 0; i < MIN_OF(batch->count, AHEAD); i++)
+		source_prefetch(batch->transports[i]->source);
 	for (unsigned i = 0; i < batch->count; i++) {
 		struct rte_mbuf *mbuf = batch->mbufs[i];
 		if (UNLIKELY(batch->jobs[i].drop != DROP_NONE)) {
@@ -278,8 +282,11 @@ static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RU
 		}
 		mbuf->data_len = (uint16_t)batch->jobs[i].bytes;
 		mbuf->pkt_len = mbuf->data_len;
-		if (i + 1 < batch->count) // a decoder may run between the two
-			__builtin_prefetch(batch->transports[i + 1]->source);
+		// A decoder may run between two packets: few steps ahead, not the whole burst.
+		if (i + AHEAD < batch->count)
+			source_prefetch(batch->transports[i + AHEAD]->source);
+		if (i + 2 < batch->count)
+			source_prefetch_ring(batch->transports[i + 2]->source);
 		ingress_rtp(worker, batch->transports[i], mbuf);
 	}
 	for (unsigned i = 0; i < batch->dtls_count; i++)

@@ -6,6 +6,8 @@
 
 #include "dataplane/jitter.h"
 
+#include "dataplane/chunks.h"
+
 #include "dataplane/hot.h"
 
 #define CLOCK_HZ 48000
@@ -95,31 +97,25 @@ static void learn_arrival(struct jitter *jitter, uint16_t seq, uint32_t timestam
 
 // ---- what waits
 
-static uint64_t chunks_of(size_t bytes, unsigned first)
+static unsigned chunks_of(const struct jitter_packet *packet)
 {
-	unsigned count = (unsigned)((bytes + JITTER_CHUNK_BYTES - 1) / JITTER_CHUNK_BYTES);
-	return ((1ull << count) - 1) << first;
+	return chunks_for(packet->bytes, JITTER_CHUNK_BYTES);
 }
 
 // Copies the payload into chunks in a row; false when there are none.
 static bool store_put(struct jitter *jitter, struct jitter_packet *packet)
 {
-	unsigned count = (unsigned)((packet->bytes + JITTER_CHUNK_BYTES - 1) / JITTER_CHUNK_BYTES);
-	for (unsigned first = 0; first + count <= JITTER_CHUNKS; first++) {
-		uint64_t wanted = chunks_of(packet->bytes, first);
-		if ((jitter->chunks_taken & wanted) != 0)
-			continue;
-		jitter->chunks_taken |= wanted;
-		packet->chunk = (uint8_t)first;
-		packet->payload = memcpy(jitter->store[first], packet->payload, packet->bytes);
-		return true;
-	}
-	return false;
+	int first = chunks_take(&jitter->chunks_taken, chunks_of(packet), JITTER_CHUNKS);
+	if (first < 0)
+		return false;
+	packet->chunk = (uint8_t)first;
+	packet->payload = memcpy(jitter->store[first], packet->payload, packet->bytes);
+	return true;
 }
 
 static void store_free(struct jitter *jitter, const struct jitter_packet *packet)
 {
-	jitter->chunks_taken &= ~chunks_of(packet->bytes, packet->chunk);
+	chunks_give(&jitter->chunks_taken, packet->chunk, chunks_of(packet));
 }
 
 // ---- in and out

@@ -72,6 +72,12 @@ void pcm_write(struct pcm *pcm, struct pcm_frame *frame) RUNS_ON(worker_role);
 // The same for a whole cell whose samples are elsewhere (NULL: silence): frame->samples is not looked at.
 void pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *samples) RUNS_ON(worker_role);
 
+// A frame is about to be written: the ring's own line is brought near.
+static inline void pcm_prefetch(const struct pcm *pcm)
+{
+	__builtin_prefetch(pcm, 1);
+}
+
 // Number of frames ever written: the seq the next frame gets. And the oldest seq still in the ring. Any thread.
 uint64_t pcm_head(const struct pcm *pcm);
 uint64_t pcm_tail(const struct pcm *pcm);

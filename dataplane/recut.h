@@ -8,11 +8,11 @@
 #include "dataplane/pcm.h"
 
 struct recut {
-	struct pcm_frame frame; // being filled
-	unsigned samples;       // in it
+	unsigned samples;       // in the frame
 	uint64_t began_ns;      // its first sample arrived then
 	int64_t media_us;       // of the next sample
 	uint64_t cells;
+	struct pcm_frame frame; // being filled
 };
 
 // What is known of a run of samples.

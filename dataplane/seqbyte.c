@@ -6,6 +6,8 @@
 
 #include "dataplane/seqbyte.h"
 
+#include "dataplane/chunks.h"
+
 #include "dataplane/hot.h"
 
 #define BACKWARD_PROOF 3 // so many in order behind us are an app that started over, not stragglers
@@ -20,18 +22,21 @@ void seqbyte_init(struct seqbyte *order, uint32_t wait_ms)
 
 void seqbyte_reset(struct seqbyte *order)
 {
-	order->started = false;
-	order->seen = 0;
+	order->started = order->ready = false;
+	order->seen = order->chunks_taken = 0;
 	order->known = 0;
 	order->held = order->backward = 0;
 	order->gap_ns = 0;
-	for (unsigned i = 0; i < SEQBYTE_SLOTS; i++)
-		order->slots[i].used = false;
 }
 
-static struct seqbyte_packet *slot_of(struct seqbyte *order, uint8_t seq)
+static uint16_t bit_of(uint8_t seq)
 {
-	return &order->slots[seq % SEQBYTE_SLOTS];
+	return (uint16_t)(1u << seq % SEQBYTE_SLOTS);
+}
+
+static unsigned chunks_of(const struct seqbyte_packet *packet)
+{
+	return chunks_for(packet->bytes, SEQBYTE_CHUNK_BYTES);
 }
 
 static void start_over(struct seqbyte *order, uint8_t seq)
@@ -49,7 +54,7 @@ static bool is_reset(struct seqbyte *order, uint8_t seq, uint64_t now_ns)
 	if (now_ns - order->last_ns > SEQBYTE_PAUSE_NS || (seq == FIRST_NUMBER && order->next != (uint8_t)(FIRST_NUMBER + 1) &&
 		(uint8_t)(order->next - seq) > SEQBYTE_SLOTS))
 		return true;
-	order->backward = seq == order->backward_next ? order->backward + 1 : 1;
+	order->backward = (uint8_t)(seq == order->backward_next ? order->backward + 1 : 1);
 	order->backward_next = (uint8_t)(seq + 1);
 	return order->backward >= BACKWARD_PROOF;
 }
@@ -73,24 +78,26 @@ static bool fills_hole(struct seqbyte *order, int ahead)
 	return true;
 }
 
-static void store(struct seqbyte *order, uint8_t seq, const uint8_t *payload, size_t bytes, uint64_t now_ns)
+static bool store(struct seqbyte *order, struct seqbyte_packet *packet)
 {
-	struct seqbyte_packet *slot = slot_of(order, seq);
-	slot->used = true;
-	slot->seq = seq;
-	slot->bytes = (uint16_t)bytes;
-	slot->arrival_ns = now_ns;
-	memcpy(slot->payload, payload, bytes);
-	if (order->held++ == 0)
-		order->gap_ns = now_ns;
+	int first = chunks_take(&order->chunks_taken, chunks_of(packet), SEQBYTE_CHUNKS);
+	if (first < 0)
+		return false;
+	packet->chunk = (uint8_t)first;
+	packet->payload = memcpy(order->store[first], packet->payload, packet->bytes);
+	order->slots[packet->seq % SEQBYTE_SLOTS] = *packet;
+	if (order->held == 0)
+		order->gap_ns = packet->arrival_ns;
+	order->held |= bit_of(packet->seq);
+	return true;
 }
 
 enum drop seqbyte_put(struct seqbyte *order, uint8_t seq, const uint8_t *payload, size_t bytes, uint64_t now_ns,
 	unsigned *ret_lost)
 {
 	*ret_lost = 0;
-	if (bytes > SEQBYTE_PAYLOAD_MAX)
-		return DROP_DATA_TOO_LARGE;
+	if (bytes == 0 || bytes > SEQBYTE_PAYLOAD_MAX)
+		return bytes == 0 ? DROP_DATA_NOT_AUDIO : DROP_DATA_TOO_LARGE;
 	if (!order->started)
 		start_over(order, seq);
 	int ahead = (int8_t)(seq - order->next);
@@ -106,42 +113,58 @@ enum drop seqbyte_put(struct seqbyte *order, uint8_t seq, const uint8_t *payload
 		start_over(order, seq);
 	} else if (ahead >= SEQBYTE_SLOTS) {
 		// Further than the window: what is between is lost, and nothing is waited for.
-		if (order->held > 0)
+		if (order->held != 0 || order->ready)
 			return DROP_JITTER_FULL;
 		*ret_lost = (unsigned)ahead;
 		advance(order, (unsigned)ahead, false);
 	}
 	order->backward = 0;
 	order->last_ns = now_ns;
-	if (slot_of(order, seq)->used)
+	if ((order->held & bit_of(seq)) != 0 || (seq == order->next && order->ready))
 		return DROP_DATA_DUPLICATE;
-	store(order, seq, payload, bytes, now_ns);
-	return DROP_NONE;
+	struct seqbyte_packet packet = {payload, now_ns, (uint16_t)bytes, seq, 0};
+	if (LIKELY(seq == order->next)) {
+		order->direct = packet;
+		order->ready = true;
+		return DROP_NONE;
+	}
+	return store(order, &packet) ? DROP_NONE : DROP_JITTER_FULL;
+}
+
+// A further gap has its own wait, from when the first packet behind it came.
+static void gap_next(struct seqbyte *order)
+{
+	order->gap_ns = UINT64_MAX;
+	for (unsigned left = order->held; left != 0; left &= left - 1)
+		order->gap_ns = MIN_OF(order->gap_ns, order->slots[__builtin_ctz(left)].arrival_ns);
 }
 
 const struct seqbyte_packet *seqbyte_get(struct seqbyte *order, uint64_t now_ns, unsigned *ret_lost)
 {
 	*ret_lost = 0;
-	if (order->held == 0)
+	if (LIKELY(order->ready)) {
+		order->ready = false;
+		advance(order, 1, true);
+		return &order->direct;
+	}
+	if (LIKELY(order->held == 0))
 		return NULL;
-	if (!slot_of(order, order->next)->used) {
+	if ((order->held & bit_of(order->next)) == 0) {
 		if (now_ns < order->gap_ns + order->wait_ns)
 			return NULL;
-		for (; !slot_of(order, order->next)->used; (*ret_lost)++)
+		for (; (order->held & bit_of(order->next)) == 0; (*ret_lost)++)
 			advance(order, 1, false);
 	}
-	struct seqbyte_packet *packet = slot_of(order, order->next);
-	packet->used = false;
-	order->held--;
+	struct seqbyte_packet *packet = &order->slots[order->next % SEQBYTE_SLOTS];
+	order->held &= (uint16_t)~bit_of(order->next);
+	chunks_give(&order->chunks_taken, packet->chunk, chunks_of(packet)); // its bytes stay until the next put
 	advance(order, 1, true);
-	order->gap_ns = 0;
-	for (unsigned i = 0; order->held > 0 && i < SEQBYTE_SLOTS; i++)
-		if (order->slots[i].used && (order->gap_ns == 0 || order->slots[i].arrival_ns < order->gap_ns))
-			order->gap_ns = order->slots[i].arrival_ns;
+	if (order->held != 0)
+		gap_next(order);
 	return packet;
 }
 
 uint64_t seqbyte_deadline_ns(const struct seqbyte *order)
 {
-	return order->held > 0 ? order->gap_ns + order->wait_ns : 0;
+	return order->held != 0 ? order->gap_ns + order->wait_ns : 0;
 }

@@ -8,6 +8,10 @@
 
 #include <stdlib.h>
 
+#define WALL_AGE_NS 1000000u
+
+_Thread_local int16_t source_samples[OPUS_DEC_SAMPLES_MAX] CACHE_ALIGNED;
+
 struct source *source_create(struct pcm *pcm, const struct source_config *config)
 {
 	size_t bytes = (sizeof(struct source) + opus_dec_bytes() + CACHE_LINE_BYTES - 1) / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
@@ -40,6 +44,24 @@ void source_destroy(struct source *source)
 	free(source);
 }
 
+void source_prefetch(const struct source *source)
+{
+	const struct source_track *track = &source->track;
+	__builtin_prefetch(&source->pcm, 1);
+	__builtin_prefetch(&source->recut.frame, 1);
+	__builtin_prefetch(&source->feeds[0], 1);
+	__builtin_prefetch(&source->feeds[0].reception.jitter_ticks, 1);
+	__builtin_prefetch(&source->counters, 1);
+	__builtin_prefetch(track, 1);
+	__builtin_prefetch(&track->jitter, 1);
+	__builtin_prefetch(&track->jitter.direct, 1);
+}
+
+void source_prefetch_ring(const struct source *source)
+{
+	pcm_prefetch(source->pcm);
+}
+
 void source_set_owner(struct source *source, void *owner)
 {
 	source->owner = owner;
@@ -50,9 +72,16 @@ void *source_owner(const struct source *source)
 	return source->owner;
 }
 
+// How far the wall clock is ahead is asked once for packets that come together, not for every packet.
 int64_t source_wall_us(uint64_t mono_ns)
 {
-	return clock_wall_us() - ((int64_t)clock_mono_ns() - (int64_t)mono_ns) / 1000;
+	static _Thread_local uint64_t asked_ns;
+	static _Thread_local int64_t ahead_us;
+	if (asked_ns == 0 || mono_ns - asked_ns >= WALL_AGE_NS) {
+		asked_ns = mono_ns;
+		ahead_us = clock_wall_us() - (int64_t)(clock_mono_ns() / 1000);
+	}
+	return ahead_us + (int64_t)(mono_ns / 1000);
 }
 
 void source_emit(struct source *source, const int16_t *samples, unsigned count, uint16_t flags, int64_t capture_us,
@@ -168,6 +197,7 @@ void source_fence(struct source *source)
 	source->fence = true;
 	source_track_restart(source);
 	seqbyte_reset(&source->order);
+	source->data_waits = false;
 	source->track.last_ns = 0;
 }
 
@@ -185,8 +215,9 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 uint64_t source_deadline_ns(const struct source *source)
 {
-	uint64_t deadline = earlier(jitter_deadline_ns(&source->track.jitter), seqbyte_deadline_ns(&source->order));
-	deadline = earlier(deadline, source->align_due_ns);
+	uint64_t deadline = earlier(jitter_deadline_ns(&source->track.jitter), source->align_due_ns);
+	if (UNLIKELY(source->data_waits)) // its line is far from what a track's packet looks at
+		deadline = earlier(deadline, seqbyte_deadline_ns(&source->order));
 	if (source->recut.samples > 0)
 		deadline = earlier(deadline, source->recut.began_ns + source->config.remainder_ms * 1000000ull);
 	return deadline;

@@ -118,7 +118,7 @@ void source_overlapped(struct source *source, uint64_t overlap_ns)
 
 void source_copy_seen(struct source *source)
 {
-	source->common++;
+	source->common += source->common < SOURCE_COMMON_ENOUGH;
 	stats_add(&source->counters.copies, 1);
 	stats_add(&source->counters.swap_copies, 1);
 }

@@ -25,11 +25,11 @@ static void deliver(struct source *source, const struct seqbyte_packet *packet) 
 {
 	unsigned count = packet->bytes / 2;
 	source->data_samples = count;
-	int16_t *samples = source->samples;
+	int16_t *samples = source_samples;
+	int64_t capture_us = source_wall_us(packet->arrival_ns) - (int64_t)count * 1000000 / PCM_RATE_HZ;
 	for (unsigned done = 0; done < count;) {
-		unsigned part = MIN_OF(count - done, (unsigned)ARRAY_SIZE(source->samples));
+		unsigned part = MIN_OF(count - done, (unsigned)ARRAY_SIZE(source_samples));
 		memcpy(samples, packet->payload + (size_t)done * 2, (size_t)part * 2);
-		int64_t capture_us = source_wall_us(packet->arrival_ns) - (int64_t)count * 1000000 / PCM_RATE_HZ;
 		source_emit(source, samples, part, PCM_F_DATA, capture_us + (int64_t)done * 1000000 / PCM_RATE_HZ,
 			packet->arrival_ns);
 		done += part;
@@ -49,6 +49,7 @@ void source_data_drain(struct source *source, uint64_t now_ns)
 		conceal(source, lost, packet->arrival_ns);
 		deliver(source, packet);
 	}
+	source->data_waits = source->order.held != 0;
 }
 
 enum drop source_order_input(struct source *source, const struct source_data *packet)
@@ -79,7 +80,7 @@ enum drop source_order_input(struct source *source, const struct source_data *pa
 			stats_add(drop == DROP_DATA_DUPLICATE ? &counters->data_duplicate : &counters->data_late, 1);
 		return drop;
 	}
-	if (!behind_gap && source->order.held > 1)
+	if (!behind_gap && source->order.held != 0)
 		stats_add(&counters->data_reordered, 1);
 	stats_add(&counters->data_packets, 1);
 	stats_add(&counters->data_bytes, packet->bytes);

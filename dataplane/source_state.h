@@ -54,7 +54,7 @@ struct source_track {
 	uint32_t packet_ticks;   // length of the last packet
 	uint64_t last_ns;
 	struct sender_clock clock; // outlives the leg that brought it
-	struct jitter jitter;
+	struct jitter jitter CACHE_ALIGNED;
 };
 
 // What every packet looks at comes first, in few lines; what only a swap needs comes last.
@@ -68,24 +68,30 @@ struct source {
 	bool muted, fence, track_was_input, input_known;
 	bool takes_held; // what was kept can be offered again
 	bool heard;      // something of the main leg came since it became that
-	uint16_t common; // packets both legs have brought since both are heard
+	uint8_t common;  // packets both legs have brought since both are heard, as far as that matters
+	bool data_waits; // a packet of the data way, behind a gap
 
-	struct source_feed feeds[2] CACHE_ALIGNED;
-	struct source_counters counters CACHE_ALIGNED;
-	struct pcm *pcm;
+	struct pcm *pcm CACHE_ALIGNED;
+	struct opus_dec decoder;
 	struct source_config config;
 	struct recut recut;
-	struct opus_dec decoder;
-	struct source_track track;
-	struct seqbyte order;
 	unsigned data_samples; // length of the last packet of the data way
-	int16_t samples[OPUS_DEC_SAMPLES_MAX];
+	struct source_feed feeds[2] CACHE_ALIGNED;
+	struct source_counters counters CACHE_ALIGNED;
+	struct source_track track CACHE_ALIGNED;
+	struct seqbyte order CACHE_ALIGNED;
 	struct align align;          // second copy onto first, while there are two
 	struct copies copies;        // the same for the data way
 	struct align_ring delivered; // by content, while watched
 	_Alignas(16) uint8_t decoder_memory[];
 };
-_Static_assert(offsetof(struct source, feeds) == CACHE_LINE_BYTES, "who is heard, and how, is one line");
+_Static_assert(offsetof(struct source, pcm) == CACHE_LINE_BYTES, "who is heard, and how, is one line");
+_Static_assert(offsetof(struct source, recut.frame.samples) <= 3 * CACHE_LINE_BYTES, "how a cell is written is two lines");
+_Static_assert(offsetof(struct source_track, jitter) == CACHE_LINE_BYTES, "the track's time line is one line");
+_Static_assert(sizeof(struct source_feed) == 2 * CACHE_LINE_BYTES, "a feed is two lines");
+
+// Where a thread's sources decode: copied into the ring at once. A buffer of each source's own would be ten cold lines a packet.
+extern _Thread_local int16_t source_samples[OPUS_DEC_SAMPLES_MAX];
 
 // Samples (NULL: silence) into the ring, with the bookkeeping every way shares.
 void source_emit(struct source *source, const int16_t *samples, unsigned count, uint16_t flags, int64_t capture_us,

@@ -94,18 +94,18 @@ static void write_repair(struct source *source, const struct jitter_packet *pack
 	unsigned conceal = samples - fec;
 	while (conceal >= CONCEAL_STEP) {
 		unsigned part = MIN_OF(conceal - conceal % CONCEAL_STEP, 20u * OPUS_DEC_RATE_HZ / 1000);
-		int got = opus_dec_conceal(&source->decoder, (int)part, source->samples);
+		int got = opus_dec_conceal(&source->decoder, (int)part, source_samples);
 		if (got <= 0)
 			break;
 		stats_add(&source->counters.concealed, 1);
-		write_samples(source, source->samples, (unsigned)got, PCM_F_CONCEALED, packet->arrival_ns);
+		write_samples(source, source_samples, (unsigned)got, PCM_F_CONCEALED, packet->arrival_ns);
 		conceal -= (unsigned)got;
 	}
 	if (fec > 0) {
-		int got = opus_dec_fec(&source->decoder, packet->payload, packet->bytes, (int)fec, source->samples);
+		int got = opus_dec_fec(&source->decoder, packet->payload, packet->bytes, (int)fec, source_samples);
 		if (got > 0) {
 			stats_add(&source->counters.repaired_fec, 1);
-			write_samples(source, source->samples, (unsigned)got, PCM_F_REPAIRED, packet->arrival_ns);
+			write_samples(source, source_samples, (unsigned)got, PCM_F_REPAIRED, packet->arrival_ns);
 		}
 	}
 }
@@ -206,7 +206,7 @@ static void track_deliver(struct source *source, const struct jitter_packet *pac
 		return;
 	}
 	fill(source, packet, lost);
-	int count = opus_dec_packet(&source->decoder, packet->payload, packet->bytes, source->samples);
+	int count = opus_dec_packet(&source->decoder, packet->payload, packet->bytes, source_samples);
 	if (count <= 0) {
 		stats_add(&source->counters.decode_errors, 1);
 		return;
@@ -216,7 +216,7 @@ static void track_deliver(struct source *source, const struct jitter_packet *pac
 	source->track.paused = packet->bytes <= DTX_BYTES_MAX;
 	if (packet->repaired)
 		stats_add(&source->counters.repaired_red, 1);
-	write_samples(source, source->samples, (unsigned)count, packet->repaired ? PCM_F_REPAIRED : 0, packet->arrival_ns);
+	write_samples(source, source_samples, (unsigned)count, packet->repaired ? PCM_F_REPAIRED : 0, packet->arrival_ns);
 }
 
 void source_track_drain(struct source *source, uint64_t now_ns)

@@ -91,6 +91,7 @@ static void session_open(void)
 	static struct home_hearing hearing = {.hearing = {.mode = HEARING_ONE}, .serial = 1};
 	hearing.hearing.main = (struct hearing_leg){transport->id, 1, 1};
 	atomic_store(&home->hearing, &hearing);
+	atomic_store(&home->published, hearing.serial);
 }
 
 static void session_close(void)
