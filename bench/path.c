@@ -128,6 +128,20 @@ void path_latency(struct bench_series *ret_ns)
 	free(latency.due_ns);
 }
 
+uint64_t path_bursts(unsigned rounds, struct bench_series *ret_cycles)
+{
+	uint64_t packets = 0;
+	world_prepare(rounds);
+	while (world.next < world.frames_count) {
+		uint64_t cycles;
+		unsigned count = burst(&cycles);
+		if (count > 0)
+			bench_add(ret_cycles, cycles * 100 / count);
+		packets += count;
+	}
+	return packets;
+}
+
 static double per_packet(struct bench_series *series)
 {
 	// Hundredths of a cycle a packet.

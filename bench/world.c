@@ -146,10 +146,12 @@ ROLE_UNCHECKED void world_open(const struct world_config *config)
 		session->ssrc = 0x10000000u + i * 2654435761u % 0x0fffffffu;
 		session->seq = 1000;
 		session->pcm = pcm_create(config->ring_ms);
+		session->opus = source.opus = config->passing ? pcm_create(2000) : NULL;
 		session->source = session->pcm != NULL ? dataplane_source_create(session->pcm, &source) : NULL;
 		session->transport = session->source != NULL ? transport_make(i, session, &err) : NULL;
 		if (session->transport == NULL)
 			check(-ENOMEM, "session", &err);
+		dataplane_source_set_wanted(session->source, !config->passing);
 		transport_table_add(session->transport);
 		// As control publishes whom it hears, before anybody can look: nothing to retire.
 		struct home *home = session->transport->home;
@@ -182,6 +184,7 @@ void world_close(void)
 		}
 		home_release(home);
 		pcm_unref(session->pcm);
+		pcm_unref(session->opus);
 	}
 	struct dataplane_event event;
 	while (dataplane_event_next(&event))

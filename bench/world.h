@@ -22,12 +22,13 @@ struct world_config {
 	uint32_t ring_ms; // of PCM per session
 	enum srtp_profile profile;
 	bool red; // each packet carries its predecessor too
+	bool passing; // nobody wants PCM: packets are handed on undecoded
 };
 
 struct world_session {
 	struct transport *transport;
 	struct source *source;
-	struct pcm *pcm;
+	struct pcm *pcm, *opus; // opus: of the packets that are passed on, or NULL
 	uint32_t ssrc;
 	uint16_t seq;
 };
