@@ -4,11 +4,13 @@
 //
 // Runs on: worker (the writer), io (the readers).
 
+#include <fcntl.h>
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench/bench.h"
@@ -130,44 +132,71 @@ static void cursor_run(unsigned table, unsigned rounds, unsigned period_us, bool
 
 // ---- all of gRPC
 
-static void grpc_run(unsigned table, unsigned plot, unsigned streams, unsigned rounds, const char *target)
+static struct listener listeners[STREAMS_MAX];
+
+// elsewhere: the server is another process.
+static void streams_begin(struct pcm **rings, unsigned streams, unsigned coalesce_ms, const char *target, bool elsewhere)
 {
-	static struct listener listeners[STREAMS_MAX];
-	struct pcm *rings[STREAMS_MAX];
-	struct bench_series cost = {0}, all = {0};
 	memset(listeners, 0, sizeof(listeners));
 	bench_unpin();
 	for (unsigned i = 0; i < streams; i++) {
-		rings[i] = fake.users[i].pcm;
+		rings[i] = elsewhere ? NULL : fake.users[i].pcm;
+		listeners[i].coalesce_ms = coalesce_ms;
+		listeners[i].beside = coalesce_ms > 0 && i > 0 ? &listeners[0].client : NULL; // as a cloud does
 		if (!listener_start(&listeners[i], target, i)) {
 			fprintf(stderr, "a stream does not start\n");
 			exit(1);
 		}
 	}
 	// Attached: until then frames would be counted as old ones.
-	for (unsigned i = 0; i < streams; i++)
+	for (unsigned i = 0; i < streams && !elsewhere; i++)
 		while (atomic_load(&fake.users[i].attaches) == 0)
 			sched_yield();
-	bench_pin(bench_core());
-	write_paced(rings, streams, rounds, 20000, true, &cost);
-	bench_unpin();
+}
+
+static uint64_t cpu_ns(clockid_t clock)
+{
+	struct timespec ts;
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void streams_settle(unsigned streams, unsigned rounds)
+{
+	uint64_t limit = clock_mono_ns() + (uint64_t)rounds * 20000000u + 20000000000u;
+	for (unsigned i = 0; i < streams; i++)
+		while (__atomic_load_n(&listeners[i].latency.count, __ATOMIC_RELAXED) < rounds && clock_mono_ns() < limit)
+			usleep(1000);
+}
+
+static void streams_end(unsigned streams, struct bench_series *ret_all)
+{
 	for (unsigned i = 0; i < streams; i++) {
 		struct listener *listener = &listeners[i];
-		uint64_t limit = clock_mono_ns() + 5000000000u;
-		while (__atomic_load_n(&listener->latency.count, __ATOMIC_RELAXED) < rounds && clock_mono_ns() < limit)
-			sched_yield();
 		grpc_call_cancel(listener->call.call, NULL);
 		pthread_join(listener->thread, NULL);
 		client_end(&listener->call);
 		client_close(&listener->client);
 		for (unsigned n = 0; n < listener->latency.count; n++)
-			bench_add(&all, listener->latency.values[n]);
+			bench_add(ret_all, listener->latency.values[n]);
 		bench_free(&listener->latency);
 		while (atomic_load(&fake.users[i].detaches) == 0)
 			sched_yield();
 		atomic_store(&fake.users[i].attaches, 0);
 		atomic_store(&fake.users[i].detaches, 0);
 	}
+}
+
+static void grpc_run(unsigned table, unsigned plot, unsigned streams, unsigned rounds, const char *target)
+{
+	struct pcm *rings[STREAMS_MAX];
+	struct bench_series cost = {0}, all = {0};
+	streams_begin(rings, streams, 0, target, false);
+	bench_pin(bench_core());
+	write_paced(rings, streams, rounds, 20000, true, &cost);
+	bench_unpin();
+	streams_settle(streams, rounds);
+	streams_end(streams, &all);
 	char label[48];
 	snprintf(label, sizeof(label), "gRPC to its client, %u stream%s", streams, streams == 1 ? "" : "s");
 	row(table, label, &all, &cost);
@@ -176,6 +205,105 @@ static void grpc_run(unsigned table, unsigned plot, unsigned streams, unsigned r
 	double share = (double)all.count / ((double)rounds * streams);
 	bench_check("frames that reached the client of those written", share, false, 1);
 	bench_free(&all);
+	bench_free(&cost);
+}
+
+// ---- what a frame costs by the number of frames that a message waits for: the clients are another process
+
+static const unsigned waits_ms[] = {20, 40, 60, 100};
+
+struct client_report {
+	double p50, p99, cpu_us; // of a frame
+	uint64_t frames;
+};
+
+static struct client_process {
+	int start[2], done[2];
+	pid_t pid;
+} processes[ARRAY_SIZE(waits_ms)];
+
+static void client_process(struct client_process *process, unsigned coalesce_ms, unsigned rounds, const char *target)
+{
+	struct pcm *rings[STREAMS_MAX];
+	struct bench_series all = {0};
+	struct client_report report = {0};
+	char word;
+	if (read(process->start[0], &word, 1) != 1)
+		_exit(0); // the other end is gone
+	grpc_init();
+	streams_begin(rings, STREAMS_MAX, coalesce_ms, target, true);
+	uint64_t began = cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+	streams_settle(STREAMS_MAX, rounds);
+	report.cpu_us = (double)(cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - began) / rounds / STREAMS_MAX / 1e3;
+	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+		grpc_call_cancel(listeners[i].call.call, NULL);
+		pthread_join(listeners[i].thread, NULL);
+		for (unsigned n = 0; n < listeners[i].latency.count; n++)
+			bench_add(&all, listeners[i].latency.values[n]);
+	}
+	report.frames = all.count;
+	report.p50 = bench_percentile(&all, 50) / 1e3;
+	report.p99 = bench_percentile(&all, 99) / 1e3;
+	_exit(write(process->done[1], &report, sizeof(report)) == sizeof(report) ? 0 : 1);
+}
+
+// Before there is any thread.
+static void clients_fork(unsigned rounds, const char *target)
+{
+	fflush(NULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(waits_ms); i++) {
+		struct client_process *process = &processes[i];
+		if (pipe2(process->start, O_CLOEXEC) != 0 || pipe2(process->done, O_CLOEXEC) != 0 || (process->pid = fork()) < 0)
+			exit(1);
+		if (process->pid == 0) {
+			for (unsigned p = 0; p <= i; p++)
+				close(processes[p].start[1]);
+			client_process(process, waits_ms[i], rounds, target);
+		}
+		close(process->start[0]);
+		close(process->done[1]);
+	}
+}
+
+// The writer's thread is taken off.
+static void coalesce_run(unsigned table, unsigned plot, unsigned index, unsigned rounds)
+{
+	struct client_process *process = &processes[index];
+	struct pcm *rings[STREAMS_MAX];
+	struct bench_series cost = {0};
+	struct client_report report = {0};
+	if (write(process->start[1], "x", 1) != 1)
+		exit(1);
+	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+		rings[i] = fake.users[i].pcm;
+		while (atomic_load(&fake.users[i].attaches) == 0)
+			usleep(1000);
+	}
+	uint64_t began = cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_ns(CLOCK_THREAD_CPUTIME_ID);
+	bench_pin(bench_core());
+	write_paced(rings, STREAMS_MAX, rounds, 20000, true, &cost);
+	bench_unpin();
+	bool came = read(process->done[0], &report, sizeof(report)) == sizeof(report);
+	uint64_t ended = cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_ns(CLOCK_THREAD_CPUTIME_ID);
+	int status;
+	if (!came || waitpid(process->pid, &status, 0) != process->pid)
+		fprintf(stderr, "a client process did not end well\n");
+	for (unsigned i = 0; i < STREAMS_MAX; i++) {
+		while (atomic_load(&fake.users[i].detaches) == 0)
+			usleep(1000);
+		atomic_store(&fake.users[i].attaches, 0);
+		atomic_store(&fake.users[i].detaches, 0);
+	}
+	double frames = (double)rounds * STREAMS_MAX, us = (double)(ended - began) / frames / 1e3;
+	char label[32];
+	snprintf(label, sizeof(label), "%u ms", waits_ms[index]);
+	double values[] = {us, report.cpu_us, 1e6 / 50 / us, report.p50, report.p99};
+	bench_row(table, label, values, ARRAY_SIZE(values));
+	if (index == 0)
+		bench_target("users a core by what gRPC costs relayd a frame", values[2], false, 1400);
+	bench_point(plot, "relayd", waits_ms[index], us);
+	bench_point(plot, "client", waits_ms[index], report.cpu_us);
+	bench_check("frames that reached the client of those written", (double)report.frames / frames, false, 1);
 	bench_free(&cost);
 }
 
@@ -189,7 +317,7 @@ int main(int argc, char **argv)
 	snprintf(target, sizeof(target), "unix:%s", path);
 	struct config config = {
 		.grpc = {.socket = path, .socket_mode = 0600, .socket_group = empty, .tcp = empty, .tls_cert = empty, .workers = 1,
-			.max_connections = 64, .max_streams = 64},
+			.max_connections = 64, .max_streams = 2 * STREAMS_MAX},
 		.admin = {.socket = empty},
 	};
 	struct err err = {""};
@@ -202,6 +330,7 @@ int main(int argc, char **argv)
 	cursor_run(table, rounds * 20, 100, false);
 	cursor_run(table, rounds * 20, 100, true);
 	bench_unpin();
+	clients_fork(rounds, target);
 	grpc_init();
 	fake_start();
 	for (unsigned i = 0; i < STREAMS_MAX; i++) {
@@ -216,6 +345,12 @@ int main(int argc, char **argv)
 	static const unsigned streams[] = {1, 4, 16};
 	for (unsigned i = 0; i < ARRAY_SIZE(streams); i++)
 		grpc_run(table, plot, streams[i], rounds, target);
+	unsigned curve = bench_table("us of CPU a frame by coalesce_ms, 64 streams of 50 frames a second on one connection",
+		"coalesce_ms|gRPC in relayd|client process|users a core of gRPC|p50 age|p99 age");
+	unsigned curve_plot = bench_plot("A frame by coalesce_ms", "ms", "us of CPU a frame", false);
+	for (unsigned i = 0; i < ARRAY_SIZE(waits_ms); i++)
+		coalesce_run(curve, curve_plot, i, rounds);
+	bench_note("At this rate most messages find relayd's thread asleep, so that each pays for a wake-up.");
 	grpc_server_stop();
 	fake_finish();
 	grpc_shutdown();

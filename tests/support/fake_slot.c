@@ -11,7 +11,7 @@
 
 #include "controlplane/svc_backend.h"
 
-#define FAKE_USERS_MAX 16
+#define FAKE_USERS_MAX 64
 
 struct fake_work {
 	struct fake_work *next;
