@@ -19,7 +19,7 @@
 
 #include "dataplane/hot.h"
 
-#define AHEAD 4u // packets between a source's lines being asked for and being needed
+#define AHEAD 5u // packets between a source's lines being asked for and being needed
 
 // What of a burst is SRTP waits here for one call into the crypto library.
 struct ingress_batch {
@@ -285,8 +285,10 @@ static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RU
 		// A decoder may run between two packets: few steps ahead, not the whole burst.
 		if (i + AHEAD < batch->count)
 			source_prefetch(batch->transports[i + AHEAD]->source);
+		if (i + 3 < batch->count)
+			source_prefetch_ring(batch->transports[i + 3]->source);
 		if (i + 2 < batch->count)
-			source_prefetch_ring(batch->transports[i + 2]->source);
+			source_prefetch_cell(batch->transports[i + 2]->source);
 		ingress_rtp(worker, batch->transports[i], mbuf);
 	}
 	for (unsigned i = 0; i < batch->dtls_count; i++)

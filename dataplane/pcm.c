@@ -167,6 +167,11 @@ static void prefetch(const struct pcm *pcm, uint64_t seq)
 		__builtin_prefetch(cell + at, 0, 2);
 }
 
+void pcm_prefetch_cell(const struct pcm *pcm)
+{
+	prefetch(pcm, atomic_load_explicit(&pcm->head, memory_order_relaxed));
+}
+
 void pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *samples)
 {
 	uint64_t seq = atomic_load_explicit(&pcm->head, memory_order_relaxed);

@@ -78,6 +78,9 @@ static inline void pcm_prefetch(const struct pcm *pcm)
 	__builtin_prefetch(pcm, 1);
 }
 
+// Then the cell, which was last touched a ring's length ago.
+void pcm_prefetch_cell(const struct pcm *pcm) RUNS_ON(worker_role);
+
 // Number of frames ever written: the seq the next frame gets. And the oldest seq still in the ring. Any thread.
 uint64_t pcm_head(const struct pcm *pcm);
 uint64_t pcm_tail(const struct pcm *pcm);

@@ -62,6 +62,11 @@ void source_prefetch_ring(const struct source *source)
 	pcm_prefetch(source->pcm);
 }
 
+void source_prefetch_cell(const struct source *source)
+{
+	pcm_prefetch_cell(source->pcm);
+}
+
 void source_set_owner(struct source *source, void *owner)
 {
 	source->owner = owner;

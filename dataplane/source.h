@@ -94,9 +94,10 @@ void source_destroy(struct source *source) RUNS_ON(control_role); // takes NULL
 void source_set_owner(struct source *source, void *owner);
 void *source_owner(const struct source *source);
 
-// A packet of this source is a few packets away: what it will touch is brought near. The second needs what the first one brings.
+// A packet of this source is a few packets away: what it will touch is brought near. Each needs what the one before it brings.
 void source_prefetch(const struct source *source) RUNS_ON(worker_role);
 void source_prefetch_ring(const struct source *source) RUNS_ON(worker_role);
+void source_prefetch_cell(const struct source *source) RUNS_ON(worker_role);
 
 // Whom it hears from now on; what was kept can be offered again.
 void source_hear(struct source *source, const struct hearing *hearing, uint64_t now_ns) RUNS_ON(worker_role);
