@@ -11,6 +11,7 @@
 #define SEGMENTS_MAX 255
 #define STEP_TICKS 120 // 2.5 ms
 #define TICKS_MAX 5760 // 120 ms, the longest packet
+#define PRE_SKIP 3840  // 80 ms, as RFC 7845 section 4.2 has it for a stream out of the middle of something
 
 #define PAGE_BEGIN 2 // header type flags
 #define PAGE_END 4
@@ -18,7 +19,7 @@
 struct ogg_opus {
 	uint32_t serial, sequence;
 	uint64_t granule; // samples at 48 kHz so far, all packets
-	bool begun, ended;
+	bool primed, begun, ended;
 	uint8_t toc; // of the last packet heard
 	unsigned segments;
 	size_t body_bytes;
@@ -110,28 +111,13 @@ static void page_write(struct ogg_opus *ogg, uint8_t flags, uint64_t granule, co
 
 static void head_write(struct ogg_opus *ogg)
 {
-	// Version 1, one channel, pre-skip 0, 48 kHz, gain 0, mapping family 0.
-	static const uint8_t head[19] = {'O', 'p', 'u', 's', 'H', 'e', 'a', 'd', 1, 1, 0, 0, 0x80, 0xbb, 0, 0, 0, 0, 0};
+	// Version 1, one channel, pre-skip, 48 kHz, gain 0, mapping family 0.
+	static const uint8_t head[19] = {
+		'O', 'p', 'u', 's', 'H', 'e', 'a', 'd', 1, 1, PRE_SKIP & 255, PRE_SKIP >> 8, 0x80, 0xbb, 0, 0, 0, 0, 0};
 	static const uint8_t tags[21] = {'O', 'p', 'u', 's', 'T', 'a', 'g', 's', 5, 0, 0, 0, 'r', 'e', 'l', 'a', 'y', 0, 0, 0, 0};
 	static const uint8_t head_lacing[] = {sizeof(head)}, tags_lacing[] = {sizeof(tags)};
 	page_write(ogg, PAGE_BEGIN, 0, head_lacing, 1, head, sizeof(head));
 	page_write(ogg, 0, 0, tags_lacing, 1, tags, sizeof(tags));
-}
-
-size_t ogg_opus_page(struct ogg_opus *ogg, bool last, const uint8_t **ret_page)
-{
-	ogg->out_bytes = 0;
-	*ret_page = ogg->out;
-	if (ogg->ended || (ogg->segments == 0 && !last))
-		return 0;
-	if (!ogg->begun)
-		head_write(ogg);
-	ogg->begun = true;
-	ogg->ended = last;
-	page_write(ogg, last ? PAGE_END : 0, ogg->granule, ogg->lacing, ogg->segments, ogg->body, ogg->body_bytes);
-	ogg->segments = 0;
-	ogg->body_bytes = 0;
-	return ogg->out_bytes;
 }
 
 // ---- packets
@@ -152,17 +138,6 @@ static int packet_add(struct ogg_opus *ogg, const uint8_t *packet, size_t bytes,
 	return 0;
 }
 
-int ogg_opus_packet(struct ogg_opus *ogg, const uint8_t *packet, size_t bytes, uint32_t ticks)
-{
-	int own = ogg_opus_ticks(packet, bytes);
-	if (own < 0 || (uint32_t)own != ticks || ogg->ended)
-		return -EINVAL;
-	int ret = packet_add(ogg, packet, bytes, ticks);
-	if (ret == 0)
-		ogg->toc = packet[0];
-	return ret;
-}
-
 // The configuration for a concealed piece: of the mode and bandwidth heard last, as long as fits. Short ends are CELT's.
 static unsigned gap_config(uint8_t toc, uint32_t ticks)
 {
@@ -175,11 +150,8 @@ static unsigned gap_config(uint8_t toc, uint32_t ticks)
 	return ticks >= 240 ? 29 : 28;
 }
 
-int ogg_opus_gap(struct ogg_opus *ogg, uint32_t ticks, uint32_t *ret_done)
+static int gap_add(struct ogg_opus *ogg, uint32_t ticks, uint32_t *ret_done)
 {
-	*ret_done = 0;
-	if (ticks % STEP_TICKS != 0 || ogg->ended)
-		return -EINVAL;
 	while (*ret_done < ticks) {
 		unsigned config = gap_config(ogg->toc, ticks - *ret_done);
 		uint8_t packet = (uint8_t)(config << 3 | (ogg->toc & 4)); // one frame of no bytes; stereo as before
@@ -189,4 +161,54 @@ int ogg_opus_gap(struct ogg_opus *ogg, uint32_t ticks, uint32_t *ret_done)
 		*ret_done += config_ticks(config);
 	}
 	return 0;
+}
+
+// What pre-skip takes away again: a gap, which changes nothing in a decoder that has heard nothing yet.
+static void prime(struct ogg_opus *ogg)
+{
+	uint32_t done = 0;
+	if (!ogg->primed)
+		(void)gap_add(ogg, PRE_SKIP, &done); // the page is empty: it fits
+	ogg->primed = true;
+}
+
+int ogg_opus_packet(struct ogg_opus *ogg, const uint8_t *packet, size_t bytes, uint32_t ticks)
+{
+	int own = ogg_opus_ticks(packet, bytes);
+	if (own < 0 || (uint32_t)own != ticks || ogg->ended)
+		return -EINVAL;
+	if (!ogg->primed)
+		ogg->toc = packet[0];
+	prime(ogg);
+	int ret = packet_add(ogg, packet, bytes, ticks);
+	if (ret == 0)
+		ogg->toc = packet[0];
+	return ret;
+}
+
+int ogg_opus_gap(struct ogg_opus *ogg, uint32_t ticks, uint32_t *ret_done)
+{
+	*ret_done = 0;
+	if (ticks % STEP_TICKS != 0 || ogg->ended)
+		return -EINVAL;
+	prime(ogg);
+	return gap_add(ogg, ticks, ret_done);
+}
+
+size_t ogg_opus_page(struct ogg_opus *ogg, bool last, const uint8_t **ret_page)
+{
+	ogg->out_bytes = 0;
+	*ret_page = ogg->out;
+	if (last && !ogg->ended)
+		prime(ogg);
+	if (ogg->ended || (ogg->segments == 0 && !last))
+		return 0;
+	if (!ogg->begun)
+		head_write(ogg);
+	ogg->begun = true;
+	ogg->ended = last;
+	page_write(ogg, last ? PAGE_END : 0, ogg->granule, ogg->lacing, ogg->segments, ogg->body, ogg->body_bytes);
+	ogg->segments = 0;
+	ogg->body_bytes = 0;
+	return ogg->out_bytes;
 }

@@ -3,7 +3,8 @@
 // ogg_opus.h - Opus packets, as they came, into an Ogg stream (RFC 3533, RFC 7845); gaps are filled so that time stays true. Pure.
 //
 // A gap becomes packets of one byte: the configuration of what was heard before with an empty frame, at which every decoder
-// conceals (RFC 7845 section 4.1). Pre-skip is 0: position 0 of the stream is the first sample of the first packet.
+// conceals (RFC 7845 section 4.1). The stream begins with a gap as long as its pre-skip: time 0 of what is heard is the first sample
+// of the first packet.
 //
 // Runs on: any.
 #pragma once

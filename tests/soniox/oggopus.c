@@ -93,7 +93,7 @@ static int on_audio(struct oggopus *ogg, const ogg_packet *packet)
 	ogg->skip -= skipped;
 	if (ogg->pcm != NULL)
 		ogg->pcm(ogg->arg, samples + skipped, (size_t)count - skipped);
-	else
+	else if (skipped < (uint32_t)count) // what pre-skip takes whole is not audio
 		ogg->packet(ogg->arg, packet->packet, (size_t)packet->bytes, (uint32_t)count - skipped);
 	return 0;
 }

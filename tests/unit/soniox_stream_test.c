@@ -39,6 +39,7 @@ struct ws {
 	uint64_t samples;
 	unsigned words_final; // number of the next word that is not final
 	bool stalled, is_ogg;
+	unsigned pre_skip; // packets of 20 ms still to come before the first that counts
 	char outbox[64][2048];
 	unsigned out_first, out_count;
 	unsigned keepalives, finalizes;
@@ -155,9 +156,16 @@ static void recognise(struct ws *ws)
 // A packet of Opus: its number, or one byte for 20 ms that never came.
 static void hear_packet(struct ws *ws, const uint8_t *packet, size_t bytes)
 {
+	if (bytes >= 8 && memcmp(packet, "OpusHead", 8) == 0)
+		ws->pre_skip = (packet[10] | (unsigned)packet[11] << 8) / 960;
 	if (bytes >= 8 && (memcmp(packet, "OpusHead", 8) == 0 || memcmp(packet, "OpusTags", 8) == 0))
 		return;
 	uint32_t number;
+	if (ws->pre_skip > 0) {
+		assert_int_equal(bytes, 1);
+		ws->pre_skip--;
+		return;
+	}
 	if (bytes == 1) {
 		world.gaps++;
 	} else {
