@@ -89,6 +89,7 @@ struct slot_status {
 	int64_t last_disconnect_at_ms; // Unix ms, 0: never
 	char last_disconnect_reason[32];
 	int64_t since_ms; // in this state since (Unix ms)
+	int64_t stream_since_ms; // a stream has come or gone (Unix ms); 0: never
 	uint32_t generation;
 	uint64_t joins, swaps, ring_head, stream_frames, stream_lapped, stream_delivered;
 	bool target_present, track_subscribed, track_muted;

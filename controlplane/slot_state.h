@@ -88,7 +88,7 @@ struct slot {
 
 	struct control_timer join_timer, frame_timer, grace_timer, linger_timer, old_timer, settle_timer, hear_timer,
 		wanted_timer;
-	int64_t last_disconnect_at_ms, since_ms;
+	int64_t last_disconnect_at_ms, since_ms, stream_since_ms;
 	char last_disconnect_reason[32];
 	uint64_t joins, swaps;
 };

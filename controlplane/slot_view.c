@@ -14,6 +14,7 @@ void slot_stream_finish(struct slot *slot, enum slot_stream_end how, const char 
 	if (stream == NULL)
 		return;
 	slot->stream = NULL;
+	slot->stream_since_ms = clock_wall_us() / 1000;
 	stream->slot = NULL;
 	stream->end(stream, how, reason);
 	// end has stopped the claim: what was handed out up to here will not be handed out again.
@@ -33,6 +34,7 @@ int slot_stream_attach(const char *user_id, struct slot_stream *stream)
 	stream->cursor = stream->from_now ? pcm_head(slot->pcm) : slot->next_frame;
 	stream->generation = slot->leg_generation;
 	stream->slot = slot;
+	slot->stream_since_ms = clock_wall_us() / 1000;
 	slot_settle(slot);
 	return 0;
 }
@@ -43,6 +45,7 @@ void slot_stream_detach(struct slot_stream *stream)
 	if (slot == NULL || slot->stream != stream)
 		return;
 	slot->stream = NULL;
+	slot->stream_since_ms = clock_wall_us() / 1000;
 	stream->slot = NULL;
 	slot->next_frame = MAX_OF(slot->next_frame, atomic_load(&stream->delivered));
 	slot_wanted_changed(slot);
@@ -104,6 +107,7 @@ static void view(const struct slot *slot, struct slot_status *ret_status) RUNS_O
 	ret_status->stream_attached = slot->stream != NULL;
 	ret_status->last_disconnect_at_ms = slot->last_disconnect_at_ms;
 	ret_status->since_ms = slot->since_ms;
+	ret_status->stream_since_ms = slot->stream_since_ms;
 	ret_status->generation = slot->leg_generation;
 	ret_status->joins = slot->joins;
 	ret_status->swaps = slot->swaps;

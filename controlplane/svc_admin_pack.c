@@ -341,6 +341,7 @@ void admin_pack_session(struct slot_status *status, struct admin_session_page *r
 	ret_page->stream.frames = status->stream_frames;
 	ret_page->stream.delivered = status->stream_delivered;
 	ret_page->stream.lapped = status->stream_lapped;
+	ret_page->stream.since_ms = status->stream_since_ms;
 	session->stream = &ret_page->stream;
 	pack_source(&status->source, &ret_page->source);
 	session->source = &ret_page->source;

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "controlplane/relayctl/links.h"
 #include "controlplane/relayctl/table.h"
 
 // ---- live
@@ -181,6 +182,41 @@ static const char *age_text(int64_t ms, char text[static TEXT_BYTES])
 	return text;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void captions_show_links(const Relay__V1__Session *session)
+{
+	struct link links[LINKS];
+	Relay__V1__TranscribeState *state = ask_state(session->user_id);
+	links_judge(session, state, now_ms(), links);
+	relay__v1__transcribe_state__free_unpacked(state, NULL);
+	for (enum link_name i = 0; i < LINKS; i++) {
+		const struct link *link = &links[i];
+		char since[TEXT_BYTES] = "";
+		const char *style = link->state == LINK_BROKEN ? "31;1" : link->state == LINK_OK ? "32;1" : "33;1";
+		printf("%-13s %-8s %s%s%s", i == 0 ? "links" : "", link_name(i), text_style(style), link_word(link->state), text_style("0"));
+		if (link->since_ms != 0)
+			printf(" since %s", text_clock(link->since_ms, since));
+		printf("%s%s\n", link->sentence[0] != '\0' ? ": " : "", link->sentence);
+	}
+}
+
+static json_t *json_links(const Relay__V1__Session *session, const Relay__V1__TranscribeState *state)
+{
+	struct link links[LINKS];
+	json_t *array = json_array();
+	links_judge(session, state, now_ms(), links);
+	for (enum link_name i = 0; i < LINKS; i++)
+		json_array_append_new(array, json_pack("{s:s, s:s, s:I, s:s}", "link", link_name(i), "state", link_word(links[i].state),
+			"since_ms", (json_int_t)links[i].since_ms, "sentence", links[i].sentence));
+	return array;
+}
+
 void captions_show_state(const char *user)
 {
 	Relay__V1__TranscribeState *s = ask_state(user);
@@ -247,9 +283,10 @@ static json_t *json_state(const Relay__V1__TranscribeState *s)
 	return object;
 }
 
-json_t *captions_json_session(json_t *object, const char *user)
+json_t *captions_json_session(json_t *object, const Relay__V1__Session *session)
 {
-	Relay__V1__TranscribeState *state = ask_state(user);
+	Relay__V1__TranscribeState *state = ask_state(session->user_id);
+	json_object_set_new(object, "links", json_links(session, state));
 	if (state != NULL)
 		json_object_set_new(object, "transcription", json_state(state));
 	relay__v1__transcribe_state__free_unpacked(state, NULL);

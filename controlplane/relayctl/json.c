@@ -234,6 +234,7 @@ json_t *json_session(const Relay__V1__Session *session)
 		put(stream, "frames", INT(session->stream->frames));
 		put(stream, "delivered", INT(session->stream->delivered));
 		put(stream, "lapped", INT(session->stream->lapped));
+		put(stream, "since_ms", INT(session->stream->since_ms));
 		put(object, "stream", stream);
 	}
 	if (session->source != NULL)

@@ -86,9 +86,10 @@ static enum client_result run(const struct args *args)
 	case ARGS_SESSION:
 		if (args->json) {
 			json_t *seen = json_session_swaps((void *)answer, (void *)swaps);
-			print_json(captions_json_session(seen, args->user), args->watch);
+			print_json(captions_json_session(seen, (void *)answer), args->watch);
 		} else {
 			show_session((void *)answer);
+			captions_show_links((void *)answer);
 			captions_show_state(args->user);
 			show_swaps((void *)swaps);
 		}
