@@ -247,7 +247,9 @@ int soniox_transcribe(const char *user_id, bool on, const struct soniox_options 
 		return -EINVAL;
 	if (user->stream == NULL)
 		return user_start(user, options != NULL ? options : &soniox.config->soniox.options, err);
-	if (options != NULL && soniox_stream_options(user->stream, options) < 0)
+	if (options == NULL)
+		soniox_stream_retry(user->stream);
+	else if (soniox_stream_options(user->stream, options) < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	return 0;
 }

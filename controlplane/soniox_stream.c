@@ -569,11 +569,16 @@ int soniox_stream_options(struct soniox_stream *stream, const struct soniox_opti
 	uint64_t now = now_of(stream);
 	if (stream->state == SONIOX_LIVE)
 		stream->rotate_ns = now;
-	if (stream->state == SONIOX_STOPPED) {
-		backoff_reset(&stream->backoff);
-		ask(stream, now);
-	}
+	soniox_stream_retry(stream);
 	return 0;
+}
+
+void soniox_stream_retry(struct soniox_stream *stream)
+{
+	if (stream->state != SONIOX_STOPPED)
+		return;
+	backoff_reset(&stream->backoff);
+	ask(stream, now_of(stream));
 }
 
 struct transcript *soniox_stream_transcript(struct soniox_stream *stream)

@@ -59,8 +59,9 @@ uint64_t soniox_stream_run(struct soniox_stream *stream) RUNS_ON(control_role);
 void soniox_stream_admitted(struct soniox_ticket *ticket) RUNS_ON(control_role); // its turn has come
 // Everything said so far becomes final soon. -EAGAIN: too soon after the last, or not connected.
 int soniox_stream_finalize(struct soniox_stream *stream) RUNS_ON(control_role);
-// From the next connection on, which is opened beside the old one now. Also wakes a STOPPED stream. -ENOMEM.
+// From the next connection on, which is opened beside the old one now. Wakes as below. -ENOMEM.
 int soniox_stream_options(struct soniox_stream *stream, const struct soniox_options *options) RUNS_ON(control_role);
+void soniox_stream_retry(struct soniox_stream *stream) RUNS_ON(control_role); // wakes a STOPPED stream, no other
 struct transcript *soniox_stream_transcript(struct soniox_stream *stream);
 enum soniox_state soniox_stream_state(const struct soniox_stream *stream);
 void soniox_stream_view(const struct soniox_stream *stream, struct soniox_view *ret_view) RUNS_ON(control_role);

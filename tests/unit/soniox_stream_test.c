@@ -561,7 +561,14 @@ static void refused_for_good(void **state)
 		struct soniox_view seen;
 		view(&seen);
 		assert_string_equal(seen.request_id, "r-1");
-		until_ended(1000);
+		// Asked for again, it tries again, with what is said from now on.
+		world.fault = NO_FAULT;
+		world.gap_allowed = true;
+		soniox_stream_retry(stream);
+		steps(2000, true);
+		assert_int_equal(soniox_stream_state(stream), SONIOX_LIVE);
+		assert_int_equal(world.opened, 2);
+		until_ended(20000);
 		finish();
 	}
 }
