@@ -36,6 +36,7 @@ export async function startStandin(recogniser) {
     fault: (fault) => control('POST', 'faults', fault),
     log: (connection) => control('GET', connection === undefined ? 'log' : `log?connection=${connection}`),
     settings: (settings) => control('POST', 'settings', settings),
+    keys: (keys) => control('POST', 'keys', keys),
     reset: () => control('POST', 'reset', {}),
     stop: () => child.kill('SIGTERM'),
   };
