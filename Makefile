@@ -26,7 +26,7 @@ test:
 	@tests/run
 
 bench:
-	@tests/setup build
+	@tests/setup
 	@cmake --preset release >/dev/null && cmake --build build/release
 	@bench/run
 
