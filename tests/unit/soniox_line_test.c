@@ -290,6 +290,7 @@ static void put_fault(const char *format)
 static void start_next(void) RUNS_ON(control_role);
 static void start_next(void)
 {
+	ENTERS(worker_role);
 	if (world.started > 0) {
 		struct soniox_view view;
 		soniox_stream_view(world.users[world.started - 1].stream, &view);
