@@ -207,7 +207,8 @@ size_t ogg_opus_page(struct ogg_opus *ogg, bool last, const uint8_t **ret_page)
 		head_write(ogg);
 	ogg->begun = true;
 	ogg->ended = last;
-	page_write(ogg, last ? PAGE_END : 0, ogg->granule, ogg->lacing, ogg->segments, ogg->body, ogg->body_bytes);
+	uint64_t granule = ogg->segments > 0 ? ogg->granule : UINT64_MAX; // no packet ends on this page (RFC 3533 section 6)
+	page_write(ogg, last ? PAGE_END : 0, granule, ogg->lacing, ogg->segments, ogg->body, ogg->body_bytes);
 	ogg->segments = 0;
 	ogg->body_bytes = 0;
 	return ogg->out_bytes;
