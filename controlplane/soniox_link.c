@@ -32,7 +32,7 @@ static void on_message(struct soniox_link *link, const struct ws_event *event)
 	struct soniox_answer answer;
 	struct err err;
 	if (soniox_answer_parse((const char *)event->data, event->bytes, &answer, &err) < 0) {
-		lose(link, soniox_policy_for("internal_error", 500), err.text, "");
+		lose(link, &soniox_unintelligible, err.text, "");
 		return;
 	}
 	if (answer.is_error) {
@@ -60,8 +60,8 @@ static void on_event(void *arg, struct ws *ws, const struct ws_event *event)
 	case WS_CLOSED:
 		lose(link, soniox_policy_for(NULL, 0), event->text, "");
 		break;
-	case WS_FAILED: // a refused upgrade counts like an error frame; an unreachable server is no reason to hurry
-		lose(link, soniox_policy_for(NULL, event->http_status != 0 ? event->http_status : 500), event->text, "");
+	case WS_FAILED: // a refused upgrade counts like an error frame
+		lose(link, event->http_status != 0 ? soniox_policy_for(NULL, event->http_status) : &soniox_unreachable, event->text, "");
 		break;
 	}
 }

@@ -24,6 +24,8 @@ static const struct soniox_policy policies[] = {
 };
 
 static const struct soniox_policy lost = {"", 0, SONIOX_RETRY_NOW, false, "the connection to Soniox was lost"};
+const struct soniox_policy soniox_unreachable = {"", 0, SONIOX_RETRY_SOON, false, "Soniox cannot be reached"};
+const struct soniox_policy soniox_unintelligible = {"", 0, SONIOX_RETRY_SOON, false, "Soniox' answer is not understood"};
 static const struct soniox_policy unknown_request = {"", 400, SONIOX_NEVER, true, "Soniox refuses with an error relay does not know"};
 static const struct soniox_policy unknown_server = {"", 500, SONIOX_RETRY_SOON, false, "Soniox failed with an error relay does not know"};
 

@@ -24,5 +24,9 @@ struct soniox_policy {
 	const char *sentence;
 };
 
+// What happens without any word of Soniox.
+extern const struct soniox_policy soniox_unreachable; // no connection came about: no reason to hurry
+extern const struct soniox_policy soniox_unintelligible;
+
 // Never NULL. type may be NULL or unknown, code 0: the connection was lost without a word.
 const struct soniox_policy *soniox_policy_for(const char *type, int code);
