@@ -38,6 +38,25 @@ function bestMatch(spoken, heard, from, to) {
   return best;
 }
 
+// A phone that was short of CPU lets a frame of silence slip in: the second around it, cut in two at the place that fits best, with
+// what comes after it later by as much. [correlation, where the second would have begun].
+function matchAroundPause(pcm, at, heard, place) {
+  const [, next] = bestMatch(pcm.subarray(at + 16000, at + 32000), heard, place + 16000, place + 16000 + 32000);
+  const later = next - (place + 16000);
+  let best = 0;
+  for (let cut = 0; cut <= 16000; cut += CELL) {
+    let ab = 0, aa = 0, bb = 0;
+    for (let i = 0; i < 16000; i += 4) {
+      const a = pcm[at + i], b = heard[place + i + (i < cut ? 0 : later)] ?? 0;
+      ab += a * b;
+      aa += a * a;
+      bb += b * b;
+    }
+    best = Math.max(best, aa > 0 && bb > 0 ? ab / Math.sqrt(aa * bb) : 0);
+  }
+  return [best, place + later];
+}
+
 // Where the first loud second of speech begins in what was heard.
 function alignment(spoken, heard) {
   let best = [0, 0];
@@ -76,6 +95,7 @@ async function trackWay(pcm) {
     const second = pcm.subarray(at, at + 16000);
     let match = bestMatch(second, heard, place - CELL / 2, place + CELL / 2);
     if (match[0] < LIKE) match = bestMatch(second, heard, place - CELL / 2, place + 32000);
+    if (match[0] < LIKE && at + 32000 <= pcm.length) match = matchAroundPause(pcm, at, heard, place);
     if (match[0] < LIKE) missing++;
     else place = match[1];
     worst = Math.min(worst, match[0]);
