@@ -9,6 +9,7 @@ after(nothingLeft);
 const RESUMES = Number(process.env.SWAP_RESUMES ?? 60), USERS = Number(process.env.SWAP_USERS ?? 8);
 const EACH = Number(process.env.SWAP_EACH ?? 5), IDENTITIES = Number(process.env.SWAP_IDENTITIES ?? 16);
 const ROOMS = Number(process.env.SWAP_ROOMS ?? 6), MUTES = Number(process.env.SWAP_MUTES ?? 12);
+const WAYS = (process.env.SWAP_WAYS ?? 'track,data').split(','); // of the crowd
 
 // The last KEPT accounts are kept for all users together.
 const KEPT = 400;
@@ -74,7 +75,7 @@ for (const way of ['track', 'data']) {
 test(`${USERS} users at once, ${EACH} resumes each at random times`, async (t) => {
   const voices = [], others = phones(Math.ceil(USERS / 8));
   let upstream = 0;
-  for (let i = 0; i < USERS; i++) voices.push(await speaker('crowd', i % 2 ? 'data' : 'track', others));
+  for (let i = 0; i < USERS; i++) voices.push(await speaker('crowd', WAYS[i % WAYS.length], others));
   await Promise.all(voices.map((voice) => voice.user.mustJoin()));
   voices.forEach((voice) => voice.listen());
   await Promise.all(voices.map((voice) => voice.ready()));
