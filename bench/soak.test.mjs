@@ -135,7 +135,8 @@ test(`${USERS} users come and go for ${MINUTES} minutes, and nothing grows`, asy
   assert.deepEqual(totals.failed, []);
   assert.deepEqual([totals.strange, totals.doubled, totals.disorder, swaps.frames_doubled], [0, 0, 0, 0]);
   assert.deepEqual(OWN_LOSSES.filter((name) => dropped[name] > 0), []);
-  // Phones and server share this machine, and lossy packets are lossy: what is missing around a swap did not come to relayd's port.
+  // Twenty SDK phones and a server share this machine's cores, and when these stall a few frames around a swap are missing. Whether
+  // they came to relayd's port is not known from here (relayd's own losses are asserted above); more than a stall's worth is a fault.
   assert.ok(swaps.frames_lost <= swaps.count / 100, `${swaps.frames_lost} frames lost in ${swaps.count} swaps`);
   assert.ok(growth.rss < GROWTH_MIB, `memory grows: ${samples.map((s) => s.rss.toFixed(0))}`);
   // Sockets of calls that were just replaced are still on their way out.

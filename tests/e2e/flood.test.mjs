@@ -4,30 +4,26 @@ import { test, before, after } from 'node:test';
 import { execFile, execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { assert, countOrder, drops, logLines, newUser, nothingLeft, receivedNumbers, session, sleep, status, until } from './lib/world.mjs';
+import { assert, countOrder, drops, logLines, nothingLeft, receivedNumbers, session, status, until } from './lib/world.mjs';
+import { speaker } from './lib/swaps.mjs';
 
 const RATES = (process.env.FLOOD_RATES ?? '10000,100000').split(',').map(Number), SECONDS = Number(process.env.FLOOD_SECONDS ?? 5);
 const program = path.join(path.dirname(process.env.RELAYD), 'udp-flood');
 const [testbed, ...place] = process.env.TESTBED.split(' ');
 const run = promisify(execFile);
-const user = newUser('talker'), speaking = {};
-let phone, stream, speech;
+const voice = await speaker('talker', 'data'), { user, phone } = voice;
 
 before(async () => {
-  phone = await user.phone();
   await user.mustJoin();
-  stream = user.stream();
-  await until('the data channel', async () => (await session(user.id)).transport.data_open);
-  speech = phone.speakData(Infinity, speaking);
+  const stream = voice.listen();
+  await voice.ready();
+  voice.speak();
   await until('one second of speech', () => stream.bytes >= 32000);
 });
 
 after(async () => {
-  speaking.stop = true;
-  await speech;
-  await user.leave();
-  await phone.leave();
-  user.close();
+  await voice.stop();
+  await voice.close();
   await nothingLeft();
 });
 
@@ -48,8 +44,8 @@ for (const rate of RATES)
     assert.equal(told.health, 'degraded');
     assert.match(shown(), /! a flood: \d+ packets a second/);
     const [sent, reached] = (await flooding).stdout.trim().split(' ').map(Number);
-    await until('what was said', async () => stream.bytes / 640 + (await session(user.id)).source.data_lost >= phone.dataFrame - 1);
-    const order = countOrder(receivedNumbers(stream)), now = await status(), all = await drops();
+    await until('what was said', async () => voice.bytes() / 640 + (await session(user.id)).source.data_lost >= phone.dataFrame - 1);
+    const order = countOrder(receivedNumbers(voice.streams[0])), now = await status(), all = await drops();
     const { source } = await session(user.id), kernel = (all.KERNEL_RING_FULL ?? 0) - (drops0.KERNEL_RING_FULL ?? 0);
     assert.deepEqual([order.first, order.doubled, order.disorder], [0, 0, 0], JSON.stringify(order));
     assert.equal(order.lost, source.data_lost, 'what is missing is what is counted');
@@ -59,5 +55,4 @@ for (const rate of RATES)
     t.diagnostic(`${sent} packets sent, ${reached} a second; the kernel dropped ${kernel}; ${source.data_lost - lost0} of ${phone.dataFrame - said0} frames lost; health: ${told.reasons.join('; ')}`);
     await until('health to be quiet about floods', async () => !(await status()).reasons.some((reason) => /^a flood/.test(reason)));
     await until('the log to say that it is over', () => logLines().some((line) => line.message === 'The flood on the wire is over'));
-    await sleep(0);
   });

@@ -1,37 +1,34 @@
 // hostile_server.test.mjs - livekit_url may name anybody: whatever a server does, the join ends in time with its reason, nothing
 // grows, and who talks over another server loses nothing.
 import { test, before, after } from 'node:test';
-import { assert, countOrder, fds, newUser, nothingLeft, receivedNumbers, rss, session, sleep, status, until } from './lib/world.mjs';
+import { assert, countOrder, fds, newUser, nothingLeft, receivedNumbers, rss, sleep, status, until } from './lib/world.mjs';
+import { speaker } from './lib/swaps.mjs';
 import { JOIN, certificate, drip, frame, message, pour, serve } from './lib/hostile_server.mjs';
 
 const host = process.env.PHONE_HOST;
-const user = newUser('talker'), speaking = {};
-let phone, stream, speech, elsewhere;
+const voice = await speaker('talker', 'data'), { user, phone } = voice;
+let elsewhere;
 
 before(async () => {
-  phone = await user.phone();
   await user.mustJoin();
-  stream = user.stream();
-  await until('the data channel', async () => (await session(user.id)).transport.data_open);
-  speech = phone.speakData(Infinity, speaking);
+  const stream = voice.listen();
+  await voice.ready();
+  voice.speak();
   await until('one second of speech', () => stream.bytes >= 32000);
   elsewhere = await serve(host, { http: () => {} });
 });
 
 after(async () => {
-  speaking.stop = true;
-  await speech;
+  await voice.stop();
   elsewhere.close();
-  await user.leave();
-  await phone.leave();
-  user.close();
+  await voice.close();
   await nothingLeft();
 });
 
 async function nothingLost(what) {
   const said = phone.dataFrame;
-  await until(`all ${said} frames after ${what}`, () => stream.bytes >= said * 640, 5000).catch(() => {});
-  const order = countOrder(receivedNumbers(stream));
+  await until(`all ${said} frames after ${what}`, () => voice.bytes() >= said * 640, 5000).catch(() => {});
+  const order = countOrder(receivedNumbers(voice.streams[0]));
   assert.deepEqual([order.first, order.lost, order.doubled, order.disorder], [0, 0, 0, 0], `${what}: ${JSON.stringify(order)}`);
   assert.ok(order.received >= said, `${what}: ${order.received} of ${said}`);
 }
