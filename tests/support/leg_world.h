@@ -10,13 +10,14 @@
 #include "controlplane/leg_state.h"
 
 struct ws {
-	bool closed;
+	char url[1024], bearer[512];
+	bool closed, abandoned;
 	ws_event_fn *event;
 	void *arg;
 };
 
 static struct ws sockets[64];
-static unsigned socket_count, opens, closes;
+static unsigned socket_count, opens, closes, probes, restarts, targets;
 static transport_id next_transport;
 
 static struct ws *fake_connect(const struct ws_config *c, struct err *err)
@@ -27,6 +28,8 @@ static struct ws *fake_connect(const struct ws_config *c, struct err *err)
 	}
 	struct ws *ws = &sockets[socket_count++];
 	*ws = (struct ws){.event = c->event, .arg = c->arg};
+	snprintf(ws->url, sizeof(ws->url), "%s", c->url);
+	snprintf(ws->bearer, sizeof(ws->bearer), "%s", c->bearer);
 	return ws;
 }
 static int fake_send(struct ws *ws, const void *data, size_t bytes)
@@ -41,6 +44,7 @@ static void fake_close(struct ws *ws)
 }
 static void fake_abandon(struct ws *ws, const void *farewell, size_t bytes)
 {
+	ws->abandoned = bytes > 0; // with a farewell
 	fake_close(ws);
 }
 static int fake_open(const struct transport_config *c, transport_id *ret_id, struct transport_local *ret_local, struct err *err)
@@ -68,14 +72,17 @@ static int fake_unmap(transport_id id, uint32_t ssrc)
 }
 static int fake_target(transport_id id, const char *identity, uint32_t voice)
 {
+	targets++;
 	return 0;
 }
 static int fake_probe(transport_id id)
 {
+	probes++;
 	return 0;
 }
 static int fake_restart(transport_id id, struct transport_local *ret_local, struct err *err)
 {
+	restarts++;
 	return 0;
 }
 static void fake_transport_close(transport_id id)
@@ -85,7 +92,7 @@ static void fake_transport_close(transport_id id)
 
 static inline void leg_world_begin(void)
 {
-	socket_count = opens = closes = 0;
+	socket_count = opens = closes = probes = restarts = targets = 0;
 	next_transport = 100;
 	leg_ops = (struct leg_ops){.ws_connect = fake_connect, .ws_send = fake_send, .ws_close = fake_close, .ws_abandon = fake_abandon,
 		.transport_open = fake_open, .transport_set_remote = fake_remote, .transport_add_candidate = fake_candidate,

@@ -11,20 +11,9 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "controlplane/leg_state.h"
+#include "tests/support/leg_world.h"
 
-struct ws {
-	unsigned number;
-	char url[1024], bearer[512];
-	bool closed, abandoned;
-	ws_event_fn *event;
-	void *arg;
-};
-
-static struct ws sockets[32];
-static unsigned socket_count, opens, closes, probes, restarts, targets;
 static unsigned leaves, offers, subscriptions;
-static transport_id next_transport;
 static uint32_t last_offer_id;
 static struct leg *leg;
 static unsigned events[LEG_EVENT_RESUME_FAILED + 1];
@@ -34,15 +23,7 @@ static char last_reason[32], last_cause[512];
 #define TOKEN "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoicm9vbSJ9fQ.c2ln"
 #define FRESH "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoicm9vbSJ9fQ.bmV3"
 
-static struct ws *fake_connect(const struct ws_config *config, struct err *err)
-{
-	struct ws *ws = &sockets[socket_count];
-	*ws = (struct ws){.number = socket_count++, .event = config->event, .arg = config->arg};
-	snprintf(ws->url, sizeof(ws->url), "%s", config->url);
-	snprintf(ws->bearer, sizeof(ws->bearer), "%s", config->bearer);
-	return ws;
-}
-static int fake_send(struct ws *ws, const void *data, size_t bytes)
+static int count_send(struct ws *ws, const void *data, size_t bytes)
 {
 	Livekit__SignalRequest *request = livekit__signal_request__unpack(NULL, bytes, data);
 	assert_non_null(request);
@@ -54,59 +35,6 @@ static int fake_send(struct ws *ws, const void *data, size_t bytes)
 	}
 	livekit__signal_request__free_unpacked(request, NULL);
 	return 0;
-}
-static void fake_close(struct ws *ws)
-{
-	assert_false(ws->closed);
-	ws->closed = true;
-}
-static void fake_abandon(struct ws *ws, const void *farewell, size_t bytes)
-{
-	assert_true(bytes > 0);
-	ws->abandoned = true;
-	fake_close(ws);
-}
-static int fake_open(const struct transport_config *config, transport_id *ret_id, struct transport_local *ret_local, struct err *err)
-{
-	opens++;
-	*ret_id = next_transport++;
-	*ret_local = (struct transport_local){.ufrag = "ufrag", .pwd = "password-of-22-characters", .fingerprint = "AA:BB", .port = 1};
-	return 0;
-}
-static int fake_remote(transport_id id, const struct transport_remote *remote, struct err *err)
-{
-	return 0;
-}
-static int fake_candidate(transport_id id, struct endpoint remote, uint32_t priority)
-{
-	return 0;
-}
-static int fake_map(transport_id id, uint32_t ssrc, uint8_t pt_opus, uint8_t pt_red)
-{
-	return 0;
-}
-static int fake_unmap(transport_id id, uint32_t ssrc)
-{
-	return 0;
-}
-static int fake_target(transport_id id, const char *identity, uint32_t voice)
-{
-	targets++;
-	return 0;
-}
-static int fake_probe(transport_id id)
-{
-	probes++;
-	return 0;
-}
-static int fake_restart(transport_id id, struct transport_local *ret_local, struct err *err)
-{
-	restarts++;
-	return 0;
-}
-static void fake_transport_close(transport_id id)
-{
-	closes++;
 }
 
 static void on_event(void *arg, struct leg *from, enum leg_event_type type, const char *reason, const char *cause)
@@ -222,14 +150,11 @@ static int joining(void **state)
 {
 	ENTERS(control_role);
 	struct err err = {""};
-	socket_count = opens = closes = probes = restarts = targets = leaves = offers = subscriptions = 0;
-	next_transport = 100;
+	leaves = offers = subscriptions = 0;
+	leg_world_begin();
+	leg_ops.ws_send = count_send;
 	memset(events, 0, sizeof(events));
 	config.livekit.ca_file = ca_file;
-	leg_ops = (struct leg_ops){.ws_connect = fake_connect, .ws_send = fake_send, .ws_close = fake_close, .ws_abandon = fake_abandon,
-		.transport_open = fake_open, .transport_set_remote = fake_remote, .transport_add_candidate = fake_candidate,
-		.transport_map = fake_map, .transport_unmap = fake_unmap, .transport_set_target = fake_target,
-		.transport_probe = fake_probe, .transport_restart = fake_restart, .transport_close = fake_transport_close};
 	assert_int_equal(control_init(&err), 0);
 	struct leg_config c = {.config = &config, .url = "ws://server:7880", .token = TOKEN, .target_identity = "phone",
 		.user_id = "user", .generation = 1, .event = on_event};
