@@ -7,8 +7,7 @@
 import { test, before, after } from 'node:test';
 import { execFileSync } from 'node:child_process';
 import { assert, newUser, nothingLeft, rss, session, until } from './lib/world.mjs';
-import { captionState, startStandin, transcribe, watchCaptions } from './lib/captions.mjs';
-import { numberedCells } from '../soniox/lib/numbered.mjs';
+import { captionState, connectionsOf as ofAll, numberedPcm as pcmOf, startStandin, transcribe, watchCaptions, wordsOf as words } from './lib/captions.mjs';
 
 const MOMENTS = Number(process.env.WORDS_MOMENTS ?? 1), AT_ONCE = 6, CELLS = 250;
 let seed = Number(process.env.WORDS_SEED ?? Math.floor(Date.now() / 86400000));
@@ -21,15 +20,8 @@ let standin;
 before(async () => { standin = await startStandin('scripted'); });
 after(async () => { standin?.stop(); await nothingLeft(); });
 
-const words = (first, last) => Array.from({ length: last - first + 1 }, (_, i) => `n${first + i}`).join(' ');
-const pcmOf = (first, last) => {
-  const cells = numberedCells(first, last);
-  return new Int16Array(cells.buffer, cells.byteOffset, cells.length / 2);
-};
-// Each user's cells have numbers of their own: what relayd tells Soniox does not say whose a connection is.
 let next = 0;
-const connectionsOf = (first) => standin.log().connections.filter(({ received }) =>
-  received.numbers.some(([from]) => from >= first && from < first + 1000));
+const connectionsOf = (first) => ofAll(standin, first);
 const livingOf = (first) => connectionsOf(first).findLast((connection) => !connection.ended);
 
 async function transcribed(label) {

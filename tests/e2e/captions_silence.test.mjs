@@ -5,20 +5,14 @@
 // audio, and one keepalive in eight seconds while there is none, never while there is some.
 import { test, before, after } from 'node:test';
 import { assert, newUser, nothingLeft, session, toneLoop, until } from './lib/world.mjs';
-import { captionState, startStandin, transcribe, watchCaptions } from './lib/captions.mjs';
-import { numberedCells } from '../soniox/lib/numbered.mjs';
+import { captionState, connectionsOf as ofAll, numberedPcm as pcmOf, startStandin, transcribe, watchCaptions, wordsOf as words } from './lib/captions.mjs';
 
 const MINUTE_MS = 60000, CELLS = 100;
 let standin;
 before(async () => { standin = await startStandin('scripted'); });
 after(async () => { standin?.stop(); await nothingLeft(); });
 
-const pcmOf = (first, last) => {
-  const cells = numberedCells(first, last);
-  return new Int16Array(cells.buffer, cells.byteOffset, cells.length / 2);
-};
-const words = (first, last) => Array.from({ length: last - first + 1 }, (_, i) => `n${first + i}`).join(' ');
-const connectionsOf = (first) => standin.log().connections.filter(({ received }) => received.numbers.some(([from]) => from >= first && from < first + 1000));
+const connectionsOf = (first) => ofAll(standin, first);
 
 async function transcribed(label) {
   const user = newUser(label), phone = await user.phone();

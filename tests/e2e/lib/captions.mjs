@@ -5,6 +5,7 @@ import path from 'node:path';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { readWav } from '../../peers/node/lib/wav.mjs';
+import { numberedCells } from '../../soniox/lib/numbered.mjs';
 import { until } from './world.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -88,3 +89,14 @@ export function speech(count = 5, pauseMs = 1200) {
   }
   return { pcm, ends, ms: pcm.length / 16 };
 }
+
+// Numbered speech for the scripted recogniser, a word each 20 ms, and what it must become.
+export function numberedPcm(first, last) {
+  const cells = numberedCells(first, last);
+  return new Int16Array(cells.buffer, cells.byteOffset, cells.length / 2);
+}
+export const wordsOf = (first, last) => Array.from({ length: last - first + 1 }, (_, i) => `n${first + i}`).join(' ');
+// The connections of the user whose cells begin with first: what relayd tells Soniox does not say whose a connection is, so each user
+// has a thousand numbers of its own.
+export const connectionsOf = (standin, first) => standin.log().connections.filter(({ received }) =>
+  received.numbers.some(([from]) => from >= first && from < first + 1000));
