@@ -56,7 +56,7 @@ static inline void doorbell_ring(struct doorbell *bell)
 
 // Something that has been given up by its owners and goes back to control, from any thread without a lock.
 struct released {
-	struct released *next;
+	struct released *next; // until it is given up, an owner may chain it with its own part
 	void (*fn)(struct released *released); // runs on control
 };
 void plane_release(struct released *released);
@@ -77,6 +77,8 @@ struct worker {
 	unsigned tx_count[DATAPLANE_PORTS_MAX] OWNED_BY(worker_role);
 	struct home *open OWNED_BY(worker_role); // sources with a timer
 	bool reads_mail OWNED_BY(worker_role);
+	// What goes once nothing of this turn of the loop looks at it any more.
+	struct released *leaving_transports OWNED_BY(worker_role), *leaving_homes OWNED_BY(worker_role);
 	struct pcm_bells bells OWNED_BY(worker_role); // consumers to wake
 	struct transport *sack_first OWNED_BY(worker_role), *sack_last OWNED_BY(worker_role); // who is owed a SACK
 	struct stats_worker stats;

@@ -23,16 +23,19 @@
 // Runs the timers that are due; returns the next one, 0: none.
 static uint64_t worker_timers(struct worker *worker) RUNS_ON(worker_role)
 {
+	// A source's turn may read mail, and that may put others at the head of the list; none leaves it meanwhile.
+	for (struct home *home = worker->open; home != NULL; home = home->next) {
+		uint64_t deadline = source_deadline_ns(home->source);
+		if (deadline == 0 || deadline > worker->now_ns)
+			continue;
+		home_look(worker, home);
+		source_poll(home->source, worker->now_ns);
+		home_fed(worker, home);
+	}
 	uint64_t next = 0;
 	struct home **link = &worker->open;
 	for (struct home *home; (home = *link) != NULL;) {
 		uint64_t deadline = source_deadline_ns(home->source);
-		if (deadline != 0 && deadline <= worker->now_ns) {
-			home_look(worker, home);
-			source_poll(home->source, worker->now_ns);
-			home_fed(worker, home);
-			deadline = source_deadline_ns(home->source);
-		}
 		if (deadline == 0) {
 			*link = home->next;
 			home->listed = false;
@@ -130,6 +133,7 @@ int worker_main(void *arg)
 		uint64_t deadline = worker_timers(worker), sack = ingress_sacks(worker);
 		if (sack != 0 && (deadline == 0 || sack < deadline))
 			deadline = sack;
+		worker_leave_due(worker);
 		egress_flush(worker);
 		if (worker->bells.count > 0 && worker->now_ns - worker->bells.rung_ns >= BELLS_NS)
 			pcm_bells_ring(&worker->bells, worker->now_ns);

@@ -56,4 +56,12 @@ void egress_ask(struct worker *worker, struct transport *transport) RUNS_ON(work
 
 // ---- worker_mail.c
 void worker_mail_read(struct worker *worker) RUNS_ON(worker_role);
+// Gives up the transports and sources that mail said go. Once a turn of the loop, when no burst, timer or list is being walked.
+static inline void worker_leave_due(struct worker *worker) RUNS_ON(worker_role);
+void worker_leave(struct worker *worker) RUNS_ON(worker_role);
+static inline void worker_leave_due(struct worker *worker)
+{
+	if (UNLIKELY(worker->leaving_transports != NULL || worker->leaving_homes != NULL))
+		worker_leave(worker);
+}
 

@@ -63,6 +63,26 @@ static void mail_release(struct worker *worker, struct transport *transport) RUN
 	transport_release(transport);
 }
 
+// Mail is also read in the middle of a burst and of the timers (home_follow): whoever is at work there still has the pointers.
+static void leave(struct released **list, struct released *what) RUNS_ON(worker_role)
+{
+	what->next = *list;
+	*list = what;
+}
+
+void worker_leave(struct worker *worker)
+{
+	for (struct released *what = worker->leaving_transports, *next; what != NULL; what = next) {
+		next = what->next;
+		mail_release(worker, CONTAINER_OF(what, struct transport, released));
+	}
+	for (struct released *what = worker->leaving_homes, *next; what != NULL; what = next) {
+		next = what->next;
+		home_forget(worker, CONTAINER_OF(what, struct home, released));
+	}
+	worker->leaving_transports = worker->leaving_homes = NULL;
+}
+
 void worker_mail_read(struct worker *worker)
 {
 	struct worker_mail *mail;
@@ -83,7 +103,7 @@ void worker_mail_read(struct worker *worker)
 				mail_target(transport, mail);
 			break;
 		case WORKER_MAIL_RELEASE:
-			mail_release(worker, mail->released);
+			leave(&worker->leaving_transports, &mail->released->released);
 			break;
 		case WORKER_MAIL_MUTED:
 			source_set_muted(mail->home->source, mail->muted);
@@ -94,7 +114,7 @@ void worker_mail_read(struct worker *worker)
 			home_fed(worker, mail->home);
 			break;
 		case WORKER_MAIL_FORGET:
-			home_forget(worker, mail->home);
+			leave(&worker->leaving_homes, &mail->home->released);
 			break;
 		}
 		rte_mempool_put(plane.mail_pool, mail);

@@ -35,6 +35,11 @@ if(TARGET hostility_test)
   target_link_options(hostility_test PRIVATE -Wl,--wrap=port_start)
 endif()
 
+# It plays control in the middle of a worker's turn.
+if(TARGET home_test)
+  target_link_options(home_test PRIVATE -Wl,--wrap=source_deadline_ns)
+endif()
+
 # A hostile gRPC client, for tests/e2e and bench/.
 add_executable(grpc-attack tests/support/grpc_attack.c)
 target_link_libraries(grpc-attack PRIVATE relay_flags)

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: ISC
+//
+// home_test.c - what control does in the middle of a worker's turn: sources that go, or get a timer, while the timers are walked.
+//
+// Runs on: control (the test), worker. The linker puts a hook where the worker asks a source for its deadline: there the test plays
+// control, at the very moment that would otherwise have to be hit by chance. Deadlines are the test's own.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "dataplane/dataplane.h"
+#include "dataplane/home.h"
+#include "dataplane/plane.h"
+
+#define FAR_NS 3600000000000u
+
+enum step { NOTHING, FORGET_IT, LIST_OTHER };
+
+static struct pcm *pcm;
+static struct source *one, *other;
+static _Atomic(enum step) step; // what happens at the worker's next look at one
+static _Atomic(uint64_t) deadline_one, deadline_other;
+static _Atomic(unsigned) looks_one, looks_other; // how often the worker asked
+
+static void hear_nobody(struct source *source)
+{
+	ENTERS(control_role);
+	struct hearing hearing = {.mode = HEARING_ONE};
+	assert_int_equal(dataplane_source_hear(source, &hearing), 0);
+}
+
+static void mute(struct source *source)
+{
+	ENTERS(control_role);
+	dataplane_source_set_muted(source, true);
+}
+
+static void destroy(struct source *source)
+{
+	ENTERS(control_role);
+	dataplane_source_destroy(source);
+}
+
+uint64_t __wrap_source_deadline_ns(const struct source *source);
+uint64_t __wrap_source_deadline_ns(const struct source *source)
+{
+	if (source != one) {
+		atomic_fetch_add(&looks_other, 1);
+		return atomic_load(&deadline_other);
+	}
+	atomic_fetch_add(&looks_one, 1);
+	switch (atomic_exchange(&step, NOTHING)) {
+	case FORGET_IT: // a swap and the end of the session: the worker reads both once it looks for what it hears
+		hear_nobody(one);
+		destroy(one);
+		break;
+	case LIST_OTHER:
+		hear_nobody(one);
+		atomic_store(&deadline_other, clock_mono_ns() + FAR_NS);
+		mute(other); // the worker looks at its timer then
+		atomic_store(&deadline_one, 0);
+		return 1; // due for the last time
+	case NOTHING:
+		break;
+	}
+	return atomic_load(&deadline_one);
+}
+
+static struct source *create(void)
+{
+	ENTERS(control_role);
+	struct source_config config = {.input = SOURCE_DATA, .data_wait_ms = 60, .remainder_ms = 1000};
+	struct source *source = dataplane_source_create(pcm, &config);
+	assert_non_null(source);
+	return source;
+}
+
+static void events_take(void)
+{
+	ENTERS(control_role);
+	struct dataplane_event event;
+	while (dataplane_event_next(&event))
+		;
+}
+
+static bool wait_more(uint64_t limit_ns)
+{
+	events_take();
+	sched_yield();
+	return clock_mono_ns() < limit_ns;
+}
+
+static unsigned sources_left(void)
+{
+	ENTERS(control_role);
+	struct dataplane_info info;
+	dataplane_info(&info);
+	return info.sources;
+}
+
+static void wait_for_looks(_Atomic(unsigned) *looks, unsigned more)
+{
+	unsigned from = atomic_load(looks);
+	for (uint64_t limit = clock_mono_ns() + 20000000000u; atomic_load(looks) < from + more;)
+		if (!wait_more(limit))
+			fail_msg("the worker does not look at its timer any more");
+}
+
+static void a_source_that_goes_while_its_timer_runs_is_not_looked_at_again(void **state)
+{
+	(void)state;
+	pcm = pcm_create(1000);
+	one = create();
+	atomic_store(&deadline_one, 1); // due at every turn, and still open when it has had its turn
+	mute(one);
+	wait_for_looks(&looks_one, 3);
+	atomic_store(&step, FORGET_IT);
+	for (uint64_t limit = clock_mono_ns() + 20000000000u; sources_left() > 0;)
+		if (!wait_more(limit))
+			fail_msg("the source is not given back");
+	// Nobody has it: the worker has gone through turns since, and what it asks for would count.
+	unsigned looks = atomic_load(&looks_one);
+	other = create();
+	atomic_store(&deadline_other, 1);
+	mute(other);
+	wait_for_looks(&looks_other, 100);
+	assert_int_equal(atomic_load(&looks_one), looks);
+	destroy(other);
+	for (uint64_t limit = clock_mono_ns() + 20000000000u; sources_left() > 0;)
+		if (!wait_more(limit))
+			fail_msg("the source is not given back");
+	pcm_unref(pcm);
+}
+
+static void a_timer_that_begins_while_the_timers_run_is_kept(void **state)
+{
+	(void)state;
+	pcm = pcm_create(1000);
+	atomic_store(&deadline_one, 0);
+	atomic_store(&deadline_other, 0);
+	one = create();
+	other = create();
+	atomic_store(&deadline_one, 1);
+	mute(one); // the only one in the list, and so its head
+	wait_for_looks(&looks_one, 3);
+	atomic_store(&step, LIST_OTHER);
+	while (atomic_load(&step) != NOTHING)
+		sched_yield();
+	wait_for_looks(&looks_other, 20);
+	atomic_store(&deadline_other, 0);
+	destroy(one);
+	destroy(other);
+	for (uint64_t limit = clock_mono_ns() + 20000000000u; sources_left() > 0;)
+		if (!wait_more(limit))
+			fail_msg("the sources are not given back");
+	pcm_unref(pcm);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	struct err err = {""};
+	struct dataplane_config config = {.port_count = 1, .worker_count = 1, .memory_mb = 128};
+	cpu_set_t mask;
+	sched_getaffinity(0, sizeof(mask), &mask);
+	while (!CPU_ISSET(config.cores[0], &mask))
+		config.cores[0]++;
+	config.ports[0] = (struct dataplane_port_config){.name = "test", .device = "null", .address = 0x0a630102, .prefix_bits = 24,
+		.queues = 1, .udp_port_min = 20000, .udp_port_max = 29999};
+	if (dataplane_start(&config, &err) == 0)
+		return 0;
+	print_error("%s\n", err.text);
+	return -1;
+}
+
+static int finish(void **state)
+{
+	(void)state;
+	dataplane_stop();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_source_that_goes_while_its_timer_runs_is_not_looked_at_again),
+		cmocka_unit_test(a_timer_that_begins_while_the_timers_run_is_kept),
+	};
+	return cmocka_run_group_tests(tests, start, finish);
+}
