@@ -121,7 +121,8 @@ int transport_info(transport_id id, struct transport_info *ret_info) RUNS_ON(con
 // ---- sources (see source.h for what they do): created by control, fed on their home worker
 
 struct source *dataplane_source_create(struct pcm *pcm, const struct source_config *config) RUNS_ON(control_role);
-void dataplane_source_destroy(struct source *source) RUNS_ON(control_role); // retired after a grace period; takes NULL
+// Takes NULL. The source hears nobody from here on; it is freed a grace period after the last of its transports is closed.
+void dataplane_source_destroy(struct source *source) RUNS_ON(control_role);
 // The swap: whom the source hears from its home worker's next packet on. Packets of transports that are not named die as
 // STALE_GENERATION. -ENOMEM: everything is as it was.
 int dataplane_source_hear(struct source *source, const struct hearing *hearing) RUNS_ON(control_role);

@@ -58,12 +58,34 @@ struct source *dataplane_source_create(struct pcm *pcm, const struct source_conf
 	return source;
 }
 
+static void forget_when_unfed(struct home *home) RUNS_ON(control_role)
+{
+	if (!home->given_up || home->transports > 0)
+		return;
+	struct worker_mail mail = {.type = WORKER_MAIL_FORGET, .home = home};
+	worker_mail_send(home->worker, &mail);
+}
+
 void dataplane_source_destroy(struct source *source)
 {
 	if (source == NULL)
 		return;
-	struct worker_mail mail = {.type = WORKER_MAIL_FORGET, .home = home_of(source)};
-	worker_mail_send(mail.home->worker, &mail);
+	// A leg says goodbye before it closes its transport, and what that still brings is nobody's.
+	dataplane_source_hear(source, &(struct hearing){.mode = HEARING_NOBODY});
+	struct home *home = home_of(source);
+	home->given_up = true;
+	forget_when_unfed(home);
+}
+
+void home_transport_opened(struct home *home)
+{
+	home->transports++;
+}
+
+void home_transport_gone(struct home *home)
+{
+	home->transports--;
+	forget_when_unfed(home);
 }
 
 int dataplane_source_hear(struct source *source, const struct hearing *hearing)

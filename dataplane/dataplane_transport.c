@@ -76,6 +76,7 @@ static void transport_released(struct released *released)
 	ENTERS(control_role);
 	struct transport *transport = CONTAINER_OF(released, struct transport, released);
 	plane.transports--;
+	home_transport_gone(transport->home);
 	rcu_retire(&transport->retired, transport_free);
 }
 
@@ -164,6 +165,7 @@ int transport_open(const struct transport_config *config, transport_id *ret_id, 
 	*ret_id = transport->id;
 	opened[transport_index(transport->id)] = transport;
 	plane.transports++;
+	home_transport_opened(transport->home);
 	atomic_fetch_add(&plane.workers[transport->worker].transports, 1);
 	transport_table_add(transport);
 	mailbox_put(&plane.handshake_box, &slow->mail);

@@ -32,6 +32,8 @@ struct home {
 	struct home *next OWNED_BY(worker_role);
 	_Atomic(struct home_hearing *) hearing; // never NULL; control exchanges it
 	uint32_t serial OWNED_BY(control_role); // given out last
+	unsigned transports OWNED_BY(control_role); // that may still bring packets
+	bool given_up OWNED_BY(control_role);       // goes with the last of them
 	unsigned worker;
 	struct rcu_retired retired;
 	struct rte_mbuf *held[HELD_MAX] OWNED_BY(worker_role);

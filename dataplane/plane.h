@@ -63,6 +63,10 @@ void plane_release(struct released *released);
 
 struct home; // a source at its worker: home.h
 
+// A transport that feeds the home comes; it is gone from every thread. With the last one goes a home that control has given up.
+void home_transport_opened(struct home *home) RUNS_ON(control_role);
+void home_transport_gone(struct home *home) RUNS_ON(control_role);
+
 struct transport;
 
 struct worker {

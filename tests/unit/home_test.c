@@ -161,6 +161,32 @@ static void a_timer_that_begins_while_the_timers_run_is_kept(void **state)
 	pcm_unref(pcm);
 }
 
+static void a_source_stays_until_its_last_transport_is_closed(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	struct transport_local local;
+	struct err err = {""};
+	transport_id id = 0;
+	pcm = pcm_create(1000);
+	other = create();
+	struct transport_config config = {.generation = 1, .source = other, .data = true, .data_identity = "p"};
+	assert_int_equal(transport_open(&config, &id, &local, &err), 0);
+	struct hearing hearing = {.mode = HEARING_ONE, .main = {id, 1, 0}};
+	assert_int_equal(dataplane_source_hear(other, &hearing), 0);
+	destroy(other); // as a session ends: its leg says goodbye first, and its packets still come
+	atomic_store(&deadline_other, 1);
+	mute(other); // stands for such a packet: the worker looks at the source's timer
+	wait_for_looks(&looks_other, 100);
+	assert_int_equal(sources_left(), 1);
+	atomic_store(&deadline_other, 0);
+	transport_close(id);
+	for (uint64_t limit = clock_mono_ns() + 20000000000u; sources_left() > 0;)
+		if (!wait_more(limit))
+			fail_msg("the source is not given back");
+	pcm_unref(pcm);
+}
+
 static int start(void **state)
 {
 	(void)state;
@@ -190,6 +216,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_source_that_goes_while_its_timer_runs_is_not_looked_at_again),
 		cmocka_unit_test(a_timer_that_begins_while_the_timers_run_is_kept),
+		cmocka_unit_test(a_source_stays_until_its_last_transport_is_closed),
 	};
 	return cmocka_run_group_tests(tests, start, finish);
 }
