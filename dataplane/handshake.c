@@ -301,11 +301,20 @@ static void close_transport(struct slow *slow) RUNS_ON(handshake_role)
 	transport_release(transport);
 }
 
+static void set_remote(struct transport *transport, const struct transport_remote *remote) RUNS_ON(handshake_role)
+{
+	struct err err = {""};
+	int ret = ice_set_remote(transport->setup.ice, remote->ufrag, remote->pwd, remote->ice_lite, &err);
+	if (ret > 0)
+		plane_log(1, "port %u: the peer changed its ICE credentials before it was connected", transport->local.port);
+	if (ret < 0)
+		fail(transport, err.text);
+}
+
 static void slow_input(struct slow *slow) RUNS_ON(handshake_role)
 {
 	struct transport *transport = slow->transport;
 	struct transport_handshake *setup = &transport->setup;
-	struct err err = {""};
 	switch (slow->type) {
 	case SLOW_OPEN:
 		known[transport_index(transport->id)] = transport;
@@ -320,8 +329,7 @@ static void slow_input(struct slow *slow) RUNS_ON(handshake_role)
 		if (!setup->have_remote)
 			setup->deadline_ns = now_ns + transport->connect_limit_ms * 1000000ull;
 		setup->have_remote = true;
-		if (ice_set_remote(setup->ice, slow->remote.ufrag, slow->remote.pwd, slow->remote.ice_lite, &err) < 0)
-			fail(transport, err.text);
+		set_remote(transport, &slow->remote);
 		break;
 	case SLOW_CANDIDATE:
 		if (ice_add_remote_candidate(setup->ice, slow->candidate, slow->priority) < 0)

@@ -163,12 +163,19 @@ int ice_set_remote(struct ice *ice, const char *ufrag, const char *pwd, bool lit
 	if (generation->known) {
 		if (strcmp(generation->remote_ufrag, ufrag) == 0 && strcmp(generation->remote_pwd, pwd) == 0)
 			return 0;
-		return err_set(err, EALREADY, "the peer changed its ICE credentials without a restart of ours");
+		if (ice->carrier == generation)
+			return err_set(err, EALREADY, "the peer changed its ICE credentials without a restart of ours");
+		// LiveKit's server does, with the answer to a second offer that finds it before it has taken in the first one's
+		// credentials: it takes them for a restart. Nothing is lost, as nothing is connected.
+		check_list_restart(&generation->list);
+		generation->dead = false;
+		generation->started_ns = 0;
 	}
+	bool others = generation->known;
 	strcpy(generation->remote_ufrag, ufrag);
 	strcpy(generation->remote_pwd, pwd);
 	generation->known = true;
-	return 0;
+	return others;
 }
 
 int ice_add_remote_candidate(struct ice *ice, struct endpoint remote, uint32_t priority)

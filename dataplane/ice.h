@@ -50,8 +50,8 @@ const char *ice_local_ufrag(const struct ice *ice); // 4..256 ice-chars, valid f
 const char *ice_local_pwd(const struct ice *ice);   // 22..256
 uint32_t ice_local_priority(void);                  // of the host candidate, for SDP
 
-// Remote credentials; called again with others after an ICE restart, the same ones again are fine. lite: remote said
-// a=ice-lite. Neither this nor a candidate sends anything by itself: call ice_poll at once afterwards.
+// Remote credentials; called again with others after an ICE restart or before a pair of this generation carries traffic, the same
+// ones again are fine. 1: they replace others, -EALREADY: they would, but a pair carries traffic. lite: remote said a=ice-lite. Neither this nor a candidate sends anything by itself: call ice_poll at once afterwards.
 int ice_set_remote(struct ice *ice, const char *ufrag, const char *pwd, bool lite, struct err *err);
 // -ENOSPC beyond ICE_REMOTES_MAX; a duplicate is ignored (0). May come before or after the credentials, also between
 // ice_restart and the new credentials: it belongs to the newest generation.

@@ -20,6 +20,21 @@ void check_list_init(struct check_list *list)
 	list->selected = -1;
 }
 
+void check_list_restart(struct check_list *list)
+{
+	unsigned count = 0;
+	for (unsigned i = 0; i < list->count; i++) {
+		const struct ice_pair *pair = &list->pairs[i];
+		if (!pair->reflexive)
+			list->pairs[count++] = (struct ice_pair){.remote = pair->remote, .priority = pair->priority, .state = ICE_PAIR_WAITING};
+	}
+	list->count = count;
+	list->reflexive_count = 0;
+	list->selected = -1;
+	list->selected_nomination = 0;
+	list->pace_ns = list->conclude_ns = 0;
+}
+
 struct ice_pair *check_list_find(struct check_list *list, struct endpoint remote)
 {
 	for (unsigned i = 0; i < list->count; i++)

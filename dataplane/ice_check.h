@@ -65,6 +65,8 @@ struct check_list {
 };
 
 void check_list_init(struct check_list *list);
+// The same signalled remotes, as if none had been checked: what is still on its way answers nothing.
+void check_list_restart(struct check_list *list);
 struct ice_pair *check_list_find(struct check_list *list, struct endpoint remote);
 // 0, also for a known one (which then counts as signalled); -ENOSPC.
 int check_list_add(struct check_list *list, struct endpoint remote, uint32_t priority, bool reflexive);

@@ -377,6 +377,33 @@ static void test_restart_twice_before_the_answer(void **state)
 	world_destroy(world);
 }
 
+// A server that was slow to take in our first offer answers the second one with new credentials, and has forgotten the first ones.
+static void test_peer_changes_its_mind(void **state)
+{
+	for (int checked = 0; checked < 2; checked++) {
+		struct ice_world *world = world_create(false, 5 * MS);
+		add(world, world_add_address(world, SERVER_IP, 7882), HOST_PRIORITY(65535));
+		world->peer.addresses[0].mute = checked == 1; // its answers to the first checks are lost
+		set_remote(world);
+		if (checked)
+			world_run(world, 300 * MS, -1);
+		peer_restart(world);
+		world->peer.addresses[0].mute = false;
+		struct err err = {""};
+		assert_int_equal(ice_set_remote(world->ice, world->peer.ufrag, world->peer.pwd, false, &err), 1);
+		uint64_t start_ns = world->now_ns;
+		world_run(world, 5000 * MS, ICE_CONNECTED);
+		assert_selected(world, 0);
+		assert_int_equal(world->now_ns - start_ns, 10 * MS);
+		world_run(world, 100 * MS, -1);
+		assert_int_equal(world->peer.selected, 0);
+		// Once a pair carries traffic it is another matter.
+		peer_restart(world);
+		assert_int_equal(ice_set_remote(world->ice, world->peer.ufrag, world->peer.pwd, false, &err), -EALREADY);
+		world_destroy(world);
+	}
+}
+
 static void test_restart_after_failure(void **state)
 {
 	struct ice_world *world = connected(true);
@@ -739,7 +766,8 @@ static void test_credentials(void **state)
 	assert_true(strlen(err.text) > 0);
 	assert_int_equal(ice_set_remote(world->ice, longest + 1, longest + 1, true, &err), 0);
 	assert_int_equal(ice_set_remote(world->ice, longest + 1, longest + 1, true, &err), 0);
-	assert_int_equal(ice_set_remote(world->ice, "abcd", longest + 1, true, &err), -EALREADY);
+	assert_int_equal(ice_set_remote(world->ice, "abcd", longest + 1, true, &err), 1);
+	assert_int_equal(ice_set_remote(world->ice, longest + 1, longest + 1, true, &err), 1);
 	// The longest names still fit into a request.
 	world_add_address(world, SERVER_IP, 1);
 	add(world, 0, 1);
@@ -767,6 +795,7 @@ int main(void)
 		cmocka_unit_test(test_consent_lost_for_good),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_restart_twice_before_the_answer),
+		cmocka_unit_test(test_peer_changes_its_mind),
 		cmocka_unit_test(test_restart_after_failure),
 		cmocka_unit_test(test_restart_that_fails),
 		cmocka_unit_test(test_peer_reflexive),
