@@ -90,7 +90,7 @@ test(`${USERS} users at once, ${EACH} resumes each at random times`, async (t) =
   await Promise.all(voices.map((voice) => voice.stop()));
   for (const voice of voices) {
     await settled(voice.user, Math.min(EACH, Math.floor(KEPT / USERS / 2)));
-    frames += (await wholeVoice(voice)).received;
+    frames += Math.floor((await wholeVoice(voice)).received);
     account(await swapsOf(voice.user.id), 'resume');
   }
   assert.equal((await status()).totals.active_sessions, USERS);
