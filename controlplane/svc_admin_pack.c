@@ -268,6 +268,7 @@ static void pack_source(const struct source_stats *from, Relay__V1__SourceState 
 	source->data_odd_bytes = from->data_odd_bytes;
 	source->last_packet_age_ms = age_ms(from->last_packet_ns);
 	source->ssrc_changes = from->ssrc_changes;
+	source->renumbered = from->renumbered;
 	source->mutes = from->mutes;
 	source->copies = from->copies;
 	source->decoding = from->decoding;

@@ -257,6 +257,7 @@ void source_stats(const struct source *source, struct source_stats *ret_stats)
 		.reordered = stats_get(&c->reordered),
 		.dtx_frames = stats_get(&c->dtx_frames),
 		.ssrc_changes = stats_get(&c->ssrc_changes),
+		.renumbered = stats_get(&c->renumbered),
 		.mutes = stats_get(&c->mutes),
 		.data_packets = stats_get(&c->data_packets),
 		.data_bytes = stats_get(&c->data_bytes),

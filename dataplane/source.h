@@ -68,7 +68,7 @@ struct source_stats {
 	uint64_t packets, bytes;             // RTP packets accepted
 	// lost: numbers that were given up; each is covered by FEC or concealment. What RED or an answered NACK brought is not lost.
 	uint64_t lost, repaired_red, repaired_nack, repaired_fec, concealed, late, duplicate, reordered, dtx_frames;
-	uint64_t ssrc_changes, mutes;
+	uint64_t ssrc_changes, renumbered, mutes;
 	uint64_t data_packets, data_bytes, data_lost, data_duplicate, data_late, data_resets, data_reordered;
 	uint64_t data_concealed;             // lost ones that became silence
 	uint64_t data_odd_bytes;             // payloads with half a sample at the end: that byte is cut

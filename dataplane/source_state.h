@@ -26,7 +26,7 @@
 
 struct source_counters {
 	stats_counter packets, bytes, frames, jitter_us, last_packet_ns, lost, data_packets, data_bytes; // what every packet changes
-	stats_counter repaired_red, repaired_nack, repaired_fec, concealed, late, duplicate, reordered, dtx_frames, ssrc_changes, mutes;
+	stats_counter repaired_red, repaired_nack, repaired_fec, concealed, late, duplicate, reordered, dtx_frames, ssrc_changes, renumbered, mutes;
 	stats_counter data_lost, data_duplicate, data_late, data_resets, data_reordered, data_concealed, data_odd_bytes, decode_errors;
 	stats_counter input_is_track, copies, undecoded;
 	// Since the main leg last changed.

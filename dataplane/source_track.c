@@ -304,6 +304,21 @@ static bool is_copy(const struct source *source, const struct source_feed *feed,
 	return source_watched(source, packet->arrival_ns) && source->track.decoded && ahead < 0;
 }
 
+// A number of the past with a time of the future is no late packet: the server numbers the subscription anew, as it does when one
+// that began during a mute goes over from its own silence to the publisher's voice. What comes is what is due.
+static bool renumbered(struct source *source, struct source_feed *feed, const struct source_rtp *packet) RUNS_ON(worker_role)
+{
+	struct source_track *track = &source->track;
+	if (!track->decoded || (int32_t)(packet->timestamp + feed->timestamp_offset - track->timestamp_next) < 0)
+		return false;
+	source_track_drain(source, UINT64_MAX); // what waits behind a gap is older
+	if ((int32_t)(packet->timestamp + feed->timestamp_offset - track->timestamp_next) < 0)
+		return false;
+	feed->seq_offset = (uint16_t)(track->jitter.next - packet->seq);
+	stats_add(&source->counters.renumbered, 1);
+	return true;
+}
+
 enum drop source_track_input(struct source *source, struct source_feed *feed, const struct source_rtp *packet, bool *ret_keep)
 {
 	struct source_counters *counters = &source->counters;
@@ -329,6 +344,8 @@ enum drop source_track_input(struct source *source, struct source_feed *feed, co
 	if (feed == source->main)
 		source->heard = true;
 	drop = track_put_blocks(source, feed, packet, blocks, count);
+	if (UNLIKELY(drop == DROP_JITTER_DUPLICATE || drop == DROP_JITTER_LATE) && renumbered(source, feed, packet))
+		drop = track_put_blocks(source, feed, packet, blocks, count);
 	if (UNLIKELY(drop == DROP_JITTER_DUPLICATE || drop == DROP_JITTER_LATE) && is_copy(source, feed, packet)) {
 		source_copy_seen(source);
 		drop = DROP_COPY;

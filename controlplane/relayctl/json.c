@@ -169,6 +169,7 @@ static json_t *source(const Relay__V1__SourceState *from)
 	put(object, "decode_errors", INT(from->decode_errors));
 	put(object, "jitter_us", INT(from->jitter_us));
 	put(object, "ssrc_changes", INT(from->ssrc_changes));
+	put(object, "renumbered", INT(from->renumbered));
 	put(object, "mutes", INT(from->mutes));
 	put(object, "copies", INT(from->copies));
 	put(object, "decoding", json_boolean(from->decoding));

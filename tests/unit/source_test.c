@@ -406,6 +406,36 @@ static void resume_changes_the_label_only(void **state)
 	teardown(&bench);
 }
 
+// Speech goes on in time while the server's numbers go back, by less than what is taken for a new beginning.
+static void numbers_that_go_back_while_time_goes_on(void **state)
+{
+	(void)state;
+	for (int pause = 0; pause < 2; pause++) {
+		speak(pause ? 49 : -1, pause ? 51 : -1);
+		without_a_swap();
+		for (unsigned i = 0; i < 4; i++) {
+			struct bench bench;
+			struct copy copy = old_copy;
+			setup(&bench);
+			hear(&bench, HEARING_ONE, OLD, 1, 0, 0, false);
+			for (int packet = 0; packet < PACKETS; packet++) {
+				if (packet == 51)
+					copy.seq_offset -= (uint16_t[]){1, 10, 65, 499}[i];
+				give(&bench, &copy, packet, false);
+				if (packet == 100) // one that really is late stays what it is
+					assert_int_equal(give(&bench, &copy, 90, true), DROP_JITTER_DUPLICATE);
+				pass(&bench, 20);
+			}
+			same_as_undisturbed(&bench);
+			struct source_stats stats;
+			source_stats(bench.source, &stats);
+			assert_int_equal(stats.renumbered, 1);
+			assert_int_equal(stats.duplicate, 1);
+			teardown(&bench);
+		}
+	}
+}
+
 static void muted_while_both_are_heard(void **state)
 {
 	(void)state;
@@ -624,6 +654,7 @@ int main(void)
 		cmocka_unit_test(common_packets_are_counted),
 		cmocka_unit_test(full_join_goes_on_in_time),
 		cmocka_unit_test(resume_changes_the_label_only),
+		cmocka_unit_test(numbers_that_go_back_while_time_goes_on),
 		cmocka_unit_test(muted_while_both_are_heard),
 		cmocka_unit_test(another_publication_waits_for_its_turn),
 		cmocka_unit_test(data_comes_once_from_two_legs),
