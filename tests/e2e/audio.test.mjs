@@ -4,8 +4,10 @@ import {
   assert, countOrder, heardSteps, newUser, nothingLeft, receivedNumbers, samplesOf, session, sleep, stepsInOrder,
   toneSamples, until,
 } from './lib/world.mjs';
+import { feedbackTests } from './lib/feedback.mjs';
 
 after(nothingLeft);
+feedbackTests('LiveKit 1.13.5');
 
 // No frame of the stream is missing between what the ring held and what came, and what came is in the order spoken.
 async function checkTrack(user, stream, seconds) {

@@ -45,6 +45,7 @@ static void test_offer(void **state)
 	assert_int_equal(count(text, "a=recvonly\r\n"), 3);
 	assert_int_equal(count(text, "a=rtcp-mux\r\n"), 3);
 	assert_int_equal(count(text, "a=fingerprint:sha-256 " PRINT_UPPER "\r\n"), 1);
+	assert_int_equal(count(text, "a=extmap") + count(text, "a=rtcp-fb"), 0); // nothing is asked of us that we do not send
 	assert_int_equal(count(text, "\n"), count(text, "\r\n"));
 	for (char *m = strstr(text, "m="); m != NULL; m = strstr(m + 1, "\nm="))
 		assert_non_null(strstr(m, "a=mid:"));

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const protobuf = createRequire(path.join(here, '../../peers/node/lib/'))('protobufjs');
 const root = protobuf.loadSync(path.resolve(here, '../../../proto/livekit/rtc.proto'));
-const SignalResponse = root.lookupType('livekit.SignalResponse'), SignalRequest = root.lookupType('livekit.SignalRequest');
+export const SignalResponse = root.lookupType('livekit.SignalResponse'), SignalRequest = root.lookupType('livekit.SignalRequest');
 export const message = (fields) => Buffer.from(SignalResponse.encode(SignalResponse.fromObject(fields)).finish());
 
 export const JOIN = { join: { participant: { sid: 'PA_us', identity: 'us' }, room: { sid: 'RM', name: 'r' }, serverVersion: '1.13.5' } };
@@ -49,7 +49,7 @@ const accepted = (request) => createHash('sha1').update(`${/sec-websocket-key: (
 const upgrade = (request) => `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accepted(request)}\r\n\r\n`;
 
 // The client's messages, unmasked; control frames are left out.
-function* requests(state) {
+export function* requests(state) {
   for (;;) {
     const b = state.pending;
     if (b.length < 2) return;
