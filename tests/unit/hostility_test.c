@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "dataplane/sctp_init.h"
 #include "dataplane/stun.h"
 #include "dataplane/transport.h"
 #include "dataplane/worker.h"
@@ -46,6 +47,10 @@ struct user {
 };
 
 static struct user users[USERS];
+// Nobody talks there: its peer, who has the keys, is the hostile one.
+static struct user fifth;
+static struct dtls_record fifth_peer;
+static unsigned init_acks;
 static struct rte_ring *wire, *wire_out;
 static struct srtp_mgr *mgr;
 static uint8_t opus[200];
@@ -157,6 +162,18 @@ static void arp_answer(const uint8_t *request)
 	send_frame(frame, sizeof(frame));
 }
 
+// What the fifth user's association says.
+static void read_record(const uint8_t *datagram, size_t bytes)
+{
+	struct dtls_plain plain = {0};
+	uint8_t copy[FRAME_MAX];
+	size_t at = 0;
+	assert_true(bytes <= sizeof(copy));
+	memcpy(copy, datagram, bytes);
+	assert_int_equal(dtls_record_open(&fifth_peer, mgr, copy, bytes, &at, &plain), DROP_NONE);
+	init_acks += plain.kind == DTLS_PLAIN_DATA && plain.data[SCTP_HEADER_BYTES] == SCTP_CHUNK_INIT_ACK;
+}
+
 // What the worker sent.
 static void peer_serve(void)
 {
@@ -168,6 +185,8 @@ static void peer_serve(void)
 		misdirected += get_be16(frame + 12) == 0x0800 && memcmp(frame, peer_mac, 6) != 0;
 		if (bytes >= 42 && get_be16(frame + 12) == 0x0806 && get_be16(frame + 20) == 1)
 			arp_answer(frame);
+		else if (bytes > 42 && get_be16(frame + 12) == 0x0800 && frame[23] == 17 && frame[42] == DTLS_APPLICATION)
+			read_record(frame + 42, bytes - 42u);
 		else if (bytes > 42 && get_be16(frame + 12) == 0x0800 && frame[23] == 17)
 			check_answer(frame + 42, bytes - 42u, get_be16(frame + 34));
 		rte_pktmbuf_free(mbuf);
@@ -278,6 +297,39 @@ static uint32_t arp_spoofing(uint8_t *frame)
 	return 42;
 }
 
+static size_t init_packet(uint8_t *packet)
+{
+	struct sctp_init init = {.tag = random_word() | 1, .rwnd = 65536, .tsn = random_word(), .out_streams = 1024, .in_streams = 1024};
+	size_t bytes = sctp_init_put(packet, sctp_packet_begin(packet, 0), &init);
+	sctp_packet_end(packet, bytes);
+	return bytes;
+}
+
+// Without DTLS around it, over IP and over UDP.
+static uint32_t init_bare(uint8_t *frame)
+{
+	bool in_udp = random_word() % 2;
+	size_t bytes = init_packet(frame + (in_udp ? 42 : 34));
+	return in_udp ? udp_frame(frame, random_word(), users[random_word() % USERS].local.port, (uint32_t)bytes)
+		      : ip_frame(frame, 132, random_word(), (uint32_t)bytes);
+}
+
+static uint32_t init_sealed(uint8_t *frame)
+{
+	uint8_t *record = frame + 42;
+	size_t bytes = init_packet(record + DTLS_RECORD_HEAD_BYTES);
+	bytes = dtls_record_seal(&fifth_peer, mgr, DTLS_APPLICATION, record, bytes);
+	return udp_frame(frame, PEER_IP, fifth.local.port, (uint32_t)bytes);
+}
+
+// In records that somebody without the keys has made.
+static uint32_t init_forged(uint8_t *frame)
+{
+	uint32_t bytes = init_sealed(frame);
+	frame[42 + DTLS_RECORD_HEAD_BYTES + random_word() % 20] ^= 1;
+	return udp_frame(frame, random_word(), fifth.local.port, bytes - 42);
+}
+
 static uint32_t broken_frames(uint8_t *frame)
 {
 	for (unsigned i = 0; i < 80; i += 4)
@@ -317,9 +369,11 @@ static void wait_until_equal(const char *what, uint64_t (*value)(const void *), 
 		fail_msg("%s: %lu, expected %lu", what, now, wanted);
 }
 
-static uint64_t dropped_value(const void *names)
+// Each hostile frame is dropped by a name; only an INIT of the peer itself may be answered.
+static uint64_t dealt_with(const void *names)
 {
-	return dropped(names);
+	peer_serve();
+	return dropped(names) + init_acks;
 }
 
 static uint64_t heard_value(const void *unused)
@@ -337,7 +391,7 @@ static void flood(const char *what, uint32_t (*make)(uint8_t *frame), const enum
 {
 	uint8_t frame[FRAME_MAX];
 	static const enum drop punt_full[] = {DROP_PUNT_FULL, DROP_NONE};
-	uint64_t spoken = 0, drops = dropped(names), full = dropped(punt_full);
+	uint64_t spoken = 0, before = dealt_with(names), full = dropped(punt_full);
 	for (unsigned u = 0; u < USERS; u++) {
 		talk(&users[u]);
 		spoken += users[u].sent;
@@ -345,6 +399,8 @@ static void flood(const char *what, uint32_t (*make)(uint8_t *frame), const enum
 	uint64_t began = clock_mono_ns(), next = began;
 	for (unsigned i = 0; i < FLOOD; i++) {
 		send_frame(frame, make(frame));
+		if (i % 64 == 0)
+			peer_serve();
 		if (clock_mono_ns() < next)
 			continue;
 		next += 20000000;
@@ -358,7 +414,7 @@ static void flood(const char *what, uint32_t (*make)(uint8_t *frame), const enum
 	spoken = 0;
 	for (unsigned u = 0; u < USERS; u++)
 		spoken += users[u].sent;
-	wait_until_equal(what, dropped_value, names, drops + FLOOD);
+	wait_until_equal(what, dealt_with, names, before + FLOOD);
 	wait_until_equal("frames of the talkers", heard_value, NULL, spoken);
 	// Who is known is heard first, however many strangers shout.
 	wait_until_equal("connectivity checks answered", answered_value, NULL, checks_asked);
@@ -384,6 +440,9 @@ FLOOD_TEST(replayed, "replayed SRTP", DROP_SRTP_REPLAY)
 FLOOD_TEST(truncated, "truncated SRTP", DROP_SRTP_AUTH, DROP_SRTP_SHORT, DROP_CLASSIFY_UNKNOWN)
 FLOOD_TEST(icmp_redirect, "ICMP redirects", DROP_ICMP_IGNORED, DROP_PUNT_FULL)
 FLOOD_TEST(arp_spoofing, "ARP spoofing of the next hop", DROP_ARP_SPOOFED, DROP_PUNT_FULL)
+FLOOD_TEST(init_bare, "SCTP INIT outside of DTLS", DROP_IP4_UNKNOWN_PROTOCOL, DROP_CLASSIFY_UNKNOWN)
+FLOOD_TEST(init_forged, "SCTP INIT, forged records", DROP_DTLS_BAD_RECORD, DROP_DTLS_REPLAY)
+FLOOD_TEST(init_sealed, "SCTP INIT of the peer itself", DROP_ASSOC_FULL, DROP_SCTP_CLOSED, DROP_INJECT_FULL, DROP_TX_RING_FULL)
 FLOOD_TEST(broken_frames, "broken Ethernet and IPv4", DROP_IP4_MALFORMED, DROP_IP4_BAD_CHECKSUM, DROP_IP4_NOT_FOR_US)
 
 // After all of it nothing is missing and every buffer is back.
@@ -418,11 +477,12 @@ static int user_open(struct user *user)
 	struct err err = {""};
 	struct source_config source = {.input = SOURCE_TRACK};
 	struct srtp_keys keys = {.profile = SRTP_AEAD_AES_256_GCM};
-	memset(keys.remote_key, (int)(user - users) + 1, sizeof(keys.remote_key));
+	static int opened;
+	memset(keys.remote_key, ++opened, sizeof(keys.remote_key));
 	memset(keys.local_key, 99, sizeof(keys.local_key));
 	user->pcm = pcm_create(2000);
 	user->source = dataplane_source_create(user->pcm, &source);
-	struct transport_config config = {.generation = 1, .source = user->source, .connect_limit_ms = 3600000};
+	struct transport_config config = {.generation = 1, .source = user->source, .data = user == &fifth, .connect_limit_ms = 3600000};
 	struct transport_remote remote = {.ufrag = PEER_UFRAG, .pwd = PEER_PWD, .ice_lite = true, .setup = TRANSPORT_SETUP_ACTIVE};
 	if (user->source == NULL || transport_open(&config, &user->id, &user->local, &err) < 0) {
 		print_error("%s\n", err.text);
@@ -441,6 +501,26 @@ static int user_open(struct user *user)
 		transport_set_remote(user->id, &remote, &err) < 0)
 		return -1;
 	return transport_add_candidate(user->id, (struct endpoint){PEER_IP, PEER_PORT}, 1000);
+}
+
+// The fifth user's association, as the handshake thread hands it over: with the keys of a handshake that is done.
+static int fifth_open(void)
+{
+	if (user_open(&fifth) < 0)
+		return -1;
+	struct transport *transport = transport_by_id(fifth.id);
+	struct slow *slow = slow_new(SLOW_ESTABLISHED, transport, 0);
+	struct dtls_record *record = calloc(1, sizeof(*record));
+	if (slow == NULL || record == NULL)
+		return -1;
+	*record = (struct dtls_record){.next_seq = 1, .next_nonce = 1, .key_bytes = 32};
+	memset(record->remote_key, 5, sizeof(record->remote_key));
+	fifth_peer = *record;
+	memcpy(fifth_peer.local_key, record->remote_key, sizeof(record->remote_key));
+	memcpy(fifth_peer.remote_key, record->local_key, sizeof(record->local_key));
+	slow->record = record;
+	mailbox_put(&plane.assoc_box, &slow->mail);
+	return 0;
 }
 
 int __real_port_start(struct port *port, const struct dataplane_port_config *config, unsigned index, unsigned workers,
@@ -510,6 +590,8 @@ static int start(void **state)
 	for (unsigned u = 0; u < USERS; u++)
 		if (user_open(&users[u]) < 0)
 			return -1;
+	if (fifth_open() < 0)
+		return -1;
 	// Until every user's path is selected.
 	uint64_t limit = clock_mono_ns() + LIMIT_NS;
 	for (unsigned u = 0; u < USERS; u++) {
@@ -528,14 +610,16 @@ static int stop(void **state)
 {
 	(void)state;
 	ENTERS(control_role);
-	for (unsigned u = 0; u < USERS; u++) {
-		transport_close(users[u].id);
-		dataplane_source_destroy(users[u].source);
-		srtp_destroy(users[u].sender);
+	for (unsigned u = 0; u <= USERS; u++) {
+		struct user *user = u < USERS ? &users[u] : &fifth;
+		transport_close(user->id);
+		dataplane_source_destroy(user->source);
+		srtp_destroy(user->sender);
 	}
 	dataplane_stop();
 	for (unsigned u = 0; u < USERS; u++)
 		pcm_unref(users[u].pcm);
+	pcm_unref(fifth.pcm);
 	srtp_mgr_destroy(mgr);
 	return 0;
 }
@@ -545,7 +629,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_ports_flood), cmocka_unit_test(random_bytes_flood), cmocka_unit_test(stun_wrong_integrity_flood),
 		cmocka_unit_test(client_hello_flood), cmocka_unit_test(replayed_flood), cmocka_unit_test(truncated_flood),
-		cmocka_unit_test(icmp_redirect_flood), cmocka_unit_test(arp_spoofing_flood), cmocka_unit_test(broken_frames_flood), cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(icmp_redirect_flood), cmocka_unit_test(arp_spoofing_flood),
+		cmocka_unit_test(init_bare_flood), cmocka_unit_test(init_forged_flood), cmocka_unit_test(init_sealed_flood),
+		cmocka_unit_test(broken_frames_flood), cmocka_unit_test(nothing_is_left),
 	};
 	return cmocka_run_group_tests(tests, start, stop);
 }
