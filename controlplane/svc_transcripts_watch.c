@@ -38,6 +38,7 @@ struct watch {
 	uint64_t from_seq, epoch;
 	bool finals_only;
 	// control
+	struct event *spare OWNED_BY(control_role); // for the last word, which may not fail
 	bool attached OWNED_BY(control_role);
 	bool gone OWNED_BY(control_role); // the call ended before it was attached
 	// worker
@@ -47,10 +48,33 @@ struct watch {
 	uint64_t next_seq OWNED_BY(io_role); // after the last final written
 };
 
+#define LAST_WORD_MAX (REQUEST_USER_ID_MAX + 64)
+
+static void watch_free(struct watch *watch)
+{
+	ENTERS(control_role); // or nobody has it yet, or any more
+	if (watch != NULL)
+		free(watch->spare);
+	free(watch);
+}
+
+static struct watch *watch_new(void)
+{
+	ENTERS(control_role);
+	struct watch *watch = calloc(1, sizeof(*watch));
+	if (watch == NULL)
+		return NULL;
+	watch->spare = calloc(1, sizeof(*watch->spare) + LAST_WORD_MAX + 1);
+	if (watch->spare != NULL)
+		return watch;
+	free(watch);
+	return NULL;
+}
+
 static void watch_unref(struct watch *watch)
 {
 	if (atomic_fetch_sub(&watch->refs, 1) == 1)
-		free(watch);
+		watch_free(watch);
 }
 
 // ---- control
@@ -64,20 +88,36 @@ static void event_discard(struct call_mail *mail)
 	free(event);
 }
 
-// Takes the texts along. NULL: out of memory.
-static struct event *event_make(struct watch *watch, const char *text, const char *translation)
+static struct event *event_fill(struct event *event, struct watch *watch, const char *text, const char *translation)
 {
-	size_t text_bytes = strlen(text) + 1, translation_bytes = strlen(translation) + 1;
-	struct event *event = calloc(1, sizeof(*event) + text_bytes + translation_bytes);
-	if (event == NULL)
-		return NULL;
+	size_t text_bytes = strlen(text) + 1;
 	memcpy(event->text, text, text_bytes);
-	memcpy(event->text + text_bytes, translation, translation_bytes);
+	memcpy(event->text + text_bytes, translation, strlen(translation) + 1);
 	event->mail.fn = event_mail;
 	event->mail.discard = event_discard;
 	event->watch = watch;
 	atomic_fetch_add(&watch->refs, 1);
 	return event;
+}
+
+// Takes the texts along. NULL: out of memory.
+static struct event *event_make(struct watch *watch, const char *text, const char *translation)
+{
+	struct event *event = calloc(1, sizeof(*event) + strlen(text) + 1 + strlen(translation) + 1);
+	return event != NULL ? event_fill(event, watch, text, translation) : NULL;
+}
+
+// Once: nothing comes after it.
+static void last_word(struct watch *watch, int type, grpc_status_code code, const char *text) RUNS_ON(control_role)
+{
+	struct event *event = watch->spare;
+	if (event == NULL)
+		return;
+	watch->spare = NULL;
+	event_fill(event, watch, text, "");
+	event->type = type;
+	event->code = code;
+	call_mail_send(watch->worker, &event->mail);
 }
 
 static void on_segment(struct transcript_listener *listener, const struct transcript_segment *segment)
@@ -99,25 +139,16 @@ static void on_end(struct transcript_listener *listener)
 {
 	ENTERS(control_role);
 	struct watch *watch = listener->arg;
-	struct event *event = event_make(watch, "", "");
 	watch->attached = false;
-	if (event != NULL) {
-		event->type = EVENT_END;
-		call_mail_send(watch->worker, &event->mail);
-	}
+	last_word(watch, EVENT_END, GRPC_STATUS_OK, "");
 	watch_unref(watch); // the transcript's
 }
 
-static void refuse(struct watch *watch, grpc_status_code code, const char *sentence)
+static void refuse(struct watch *watch, grpc_status_code code, const char *sentence) RUNS_ON(control_role)
 {
-	char text[REQUEST_USER_ID_MAX + 64];
+	char text[LAST_WORD_MAX];
 	snprintf(text, sizeof(text), sentence, watch->user_id);
-	struct event *event = event_make(watch, text, "");
-	if (event == NULL)
-		return; // the call stays open until its caller ends it
-	event->type = EVENT_REFUSED;
-	event->code = code;
-	call_mail_send(watch->worker, &event->mail);
+	last_word(watch, EVENT_REFUSED, code, text);
 }
 
 static void attach_on_control(void *arg)
@@ -134,12 +165,17 @@ static void attach_on_control(void *arg)
 	bool other = watch->epoch != 0 && view.exists && view.epoch != watch->epoch;
 	uint64_t from_seq = other && watch->from_seq > 0 ? 1 : watch->from_seq;
 	struct event *begin = event_make(watch, "", "");
-	if (begin != NULL && view.exists) {
+	if (begin == NULL) {
+		refuse(watch, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
+		watch_unref(watch); // the post's
+		return;
+	}
+	if (view.exists) {
 		begin->type = EVENT_BEGIN;
 		begin->epoch = view.epoch;
 		begin->complete = !other && (from_seq == 0 || from_seq >= view.transcript.oldest_seq);
 		call_mail_send(watch->worker, &begin->mail);
-	} else if (begin != NULL) {
+	} else {
 		event_discard(&begin->mail);
 	}
 	watch->listener = (struct transcript_listener){.segment = on_segment, .end = on_end, .arg = watch};
@@ -282,7 +318,7 @@ static void on_message(struct call *call, const uint8_t *data, size_t bytes)
 		return;
 	}
 	const Relay__V1__WatchTranscriptsRequest *request = (void *)message;
-	struct watch *watch = calloc(1, sizeof(*watch));
+	struct watch *watch = watch_new();
 	if (watch != NULL) {
 		snprintf(watch->user_id, sizeof(watch->user_id), "%s", request->user_id);
 		watch->from_seq = watch->next_seq = request->from_seq;
@@ -295,7 +331,7 @@ static void on_message(struct call *call, const uint8_t *data, size_t bytes)
 	}
 	protobuf_c_message_free_unpacked(message, NULL);
 	if (watch == NULL || svc_backend.post(attach_on_control, watch) < 0) {
-		free(watch);
+		watch_free(watch);
 		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}

@@ -6,11 +6,15 @@
 // run comes through untouched; then with every n-th failing at once. The story itself says whether it ended cleanly; that
 // nothing it allocated is left is counted here. Only what the story's thread does within alloc_begin/alloc_end fails.
 //
+// alloc_everywhere: in every other thread instead, and only where the program itself or protobuf-c asks: gRPC's core ends the
+// process when it gets no memory.
+//
 // Runs on: any.
 #pragma once
 
 #include <dlfcn.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "dataplane/base.h"
@@ -21,6 +25,9 @@
 #define ALLOC_FORGOTTEN_MAX 16
 
 static __thread bool alloc_armed;
+static bool alloc_everywhere;
+static const void *alloc_failed_from;
+static pthread_mutex_t alloc_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned long alloc_count, alloc_fail_at, alloc_fail_every, alloc_failed;
 static void *alloc_live[ALLOC_LIVE_MAX], *alloc_from[ALLOC_LIVE_MAX]; // of the armed thread, and its caller; open addressing
 static unsigned long alloc_live_count;
@@ -62,13 +69,33 @@ static bool alloc_ready(void)
 	return true;
 }
 
-static bool alloc_refuses(void)
+// Where the code of protobuf-c lies, if the test has found it.
+static const char *alloc_protobuf, *alloc_protobuf_end;
+extern char __executable_start, etext; // the linker's
+
+static bool alloc_is_ours(const void *from)
 {
-	if (!alloc_armed)
+	const char *at = from;
+	return (at >= &__executable_start && at < &etext) || (at >= alloc_protobuf && at < alloc_protobuf_end);
+}
+
+// Whether this caller in this thread is one of the story's.
+static bool alloc_concerns(const void *from)
+{
+	return alloc_everywhere ? !alloc_armed && alloc_is_ours(from) : alloc_armed;
+}
+
+static bool alloc_refuses(const void *from)
+{
+	if (!alloc_concerns(from))
 		return false;
+	pthread_mutex_lock(&alloc_lock);
 	alloc_count++;
 	bool fails = alloc_count == alloc_fail_at || (alloc_fail_every != 0 && alloc_count % alloc_fail_every == 0);
 	alloc_failed += fails;
+	if (fails)
+		alloc_failed_from = from;
+	pthread_mutex_unlock(&alloc_lock);
 	if (fails)
 		errno = ENOMEM;
 	return fails;
@@ -84,31 +111,36 @@ static unsigned alloc_place(const void *p)
 
 static void *alloc_note(void *p, void *from)
 {
-	if (alloc_armed && p != NULL && alloc_live_count < ALLOC_LIVE_MAX / 2) {
+	if (p == NULL || !alloc_concerns(from))
+		return p;
+	pthread_mutex_lock(&alloc_lock);
+	if (alloc_live_count < ALLOC_LIVE_MAX / 2) {
 		unsigned at = alloc_place(p);
 		alloc_live[at] = p;
 		alloc_from[at] = from;
 		alloc_live_count++;
 	}
+	pthread_mutex_unlock(&alloc_lock);
 	return p;
 }
 
 static void alloc_forget(void *p)
 {
-	if (!alloc_armed || p == NULL)
+	if ((!alloc_armed && !alloc_everywhere) || p == NULL)
 		return;
+	pthread_mutex_lock(&alloc_lock);
 	unsigned at = alloc_place(p);
-	if (alloc_live[at] == NULL)
-		return; // from before
-	alloc_live_count--;
+	bool known = alloc_live[at] != NULL; // or from before
+	alloc_live_count -= known;
 	alloc_live[at] = NULL;
-	for (at = (at + 1) % ALLOC_LIVE_MAX; alloc_live[at] != NULL; at = (at + 1) % ALLOC_LIVE_MAX) { // close the hole
+	for (at = (at + 1) % ALLOC_LIVE_MAX; known && alloc_live[at] != NULL; at = (at + 1) % ALLOC_LIVE_MAX) { // close the hole
 		void *moved = alloc_live[at];
 		alloc_live[at] = NULL;
 		unsigned place = alloc_place(moved);
 		alloc_live[place] = moved;
 		alloc_from[place] = alloc_from[at];
 	}
+	pthread_mutex_unlock(&alloc_lock);
 }
 
 // ---- what the program calls
@@ -118,21 +150,23 @@ ALLOC_EXPORT void *malloc(size_t bytes)
 {
 	if (!alloc_ready())
 		return alloc_take_early(bytes);
-	return alloc_refuses() ? NULL : alloc_note(real_malloc(bytes), __builtin_return_address(0));
+	void *from = __builtin_return_address(0);
+	return alloc_refuses(from) ? NULL : alloc_note(real_malloc(bytes), from);
 }
 
 ALLOC_EXPORT void *calloc(size_t count, size_t bytes)
 {
 	if (!alloc_ready())
 		return alloc_take_early(count * bytes);
-	return alloc_refuses() ? NULL : alloc_note(real_calloc(count, bytes), __builtin_return_address(0));
+	void *from = __builtin_return_address(0);
+	return alloc_refuses(from) ? NULL : alloc_note(real_calloc(count, bytes), from);
 }
 
 ALLOC_EXPORT void *realloc(void *old, size_t bytes)
 {
 	if (!alloc_ready() || alloc_is_early(old))
 		return NULL;
-	if (alloc_refuses())
+	if (alloc_refuses(__builtin_return_address(0)))
 		return NULL;
 	alloc_forget(old);
 	void *p = real_realloc(old, bytes);
@@ -141,7 +175,7 @@ ALLOC_EXPORT void *realloc(void *old, size_t bytes)
 
 ALLOC_EXPORT int posix_memalign(void **ret, size_t alignment, size_t bytes)
 {
-	if (!alloc_ready() || alloc_refuses())
+	if (!alloc_ready() || alloc_refuses(__builtin_return_address(0)))
 		return ENOMEM;
 	int rc = real_posix_memalign(ret, alignment, bytes);
 	if (rc == 0)
@@ -151,7 +185,7 @@ ALLOC_EXPORT int posix_memalign(void **ret, size_t alignment, size_t bytes)
 
 ALLOC_EXPORT void *aligned_alloc(size_t alignment, size_t bytes)
 {
-	if (!alloc_ready() || alloc_refuses())
+	if (!alloc_ready() || alloc_refuses(__builtin_return_address(0)))
 		return NULL;
 	return alloc_note(real_aligned_alloc(alignment, bytes), __builtin_return_address(0));
 }
@@ -166,7 +200,7 @@ ALLOC_EXPORT void free(void *p)
 
 // ---- the stories
 
-static void alloc_begin(unsigned long fail_at, unsigned long fail_every)
+static inline void alloc_begin(unsigned long fail_at, unsigned long fail_every)
 {
 	alloc_count = alloc_failed = 0;
 	alloc_fail_at = fail_at;
@@ -182,7 +216,7 @@ static inline void alloc_calm(void)
 	alloc_fail_at = alloc_fail_every = 0;
 }
 
-static void alloc_end(const char *name, unsigned long at, unsigned long every)
+static inline void alloc_end(const char *name, unsigned long at, unsigned long every)
 {
 	alloc_armed = false;
 	unsigned left = 0, forgotten = 0;
@@ -205,7 +239,7 @@ static void alloc_end(const char *name, unsigned long at, unsigned long every)
 
 // One run; true when something failed in it. What is left is left by each run that fails at the same place, or a library has
 // kept something for good that it could not have earlier.
-static bool alloc_run(const char *name, void (*story)(void), unsigned long at, unsigned long every)
+static inline bool alloc_run(const char *name, void (*story)(void), unsigned long at, unsigned long every)
 {
 	unsigned long failed = 0;
 	for (unsigned try = 0; try < ALLOC_TRIES && (try == 0 || alloc_live_count > 0); try++) {
@@ -218,7 +252,7 @@ static bool alloc_run(const char *name, void (*story)(void), unsigned long at, u
 	return failed > 0;
 }
 
-static void alloc_failures(const char *name, void (*story)(void))
+static inline void alloc_failures(const char *name, void (*story)(void))
 {
 	unsigned long at = 1;
 	alloc_run(name, story, 0, 0);
