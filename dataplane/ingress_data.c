@@ -90,10 +90,11 @@ void ingress_audio(struct worker *worker, struct transport *transport, struct rt
 }
 
 // A DataPacket. Anybody's but the target's, and everybody's when no target is named, has a reason to die.
+// tsn NULL: one that assoc put together.
 static void data_packet(struct worker *worker, struct transport *transport, const uint8_t *message, size_t bytes,
-	uint64_t arrival_ns) RUNS_ON(worker_role)
+	const uint32_t *tsn, uint64_t arrival_ns) RUNS_ON(worker_role)
 {
-	const struct transport_data *rx = &transport->data_rx;
+	struct transport_data *rx = &transport->data_rx;
 	struct userpacket user;
 	enum drop drop = userpacket_parse(message, bytes, &user);
 	if (drop == DROP_NONE && (user.identity_bytes == 0 || user.identity_bytes != rx->target_bytes ||
@@ -107,14 +108,15 @@ static void data_packet(struct worker *worker, struct transport *transport, cons
 		.bytes = user.payload_bytes,
 		.transport = transport->id,
 		.generation = rx->voice,
-		.arrival_ns = arrival_ns};
+		.arrival_ns = arrival_ns,
+		.overtaken = tsn != NULL && overtaken(&rx->overtaken, *tsn)};
 	to_source(worker, transport, &data);
 }
 
 void ingress_message(struct worker *worker, struct transport *transport, struct rte_mbuf *mbuf)
 {
 	data_packet(worker, transport, rte_pktmbuf_mtod(mbuf, uint8_t *), rte_pktmbuf_data_len(mbuf),
-		packet_of(mbuf)->arrival_ns);
+		NULL, packet_of(mbuf)->arrival_ns);
 	rte_pktmbuf_free(mbuf);
 }
 
@@ -177,7 +179,7 @@ static void ingress_sctp(struct worker *worker, struct transport *transport, uin
 		return;
 	}
 	while (sctp_rx_next(rx, &walk, &message))
-		data_packet(worker, transport, message.data, message.bytes, arrival_ns);
+		data_packet(worker, transport, message.data, message.bytes, &message.tsn, arrival_ns);
 	if (UNLIKELY(walk.window_count > 0))
 		stats_add(&worker->stats.drops[DROP_SCTP_WINDOW], walk.window_count);
 	if (UNLIKELY(walk.assoc) && hand_to_assoc(worker, transport, PACKET_SCTP, data, bytes, arrival_ns))
@@ -204,6 +206,7 @@ void ingress_sctp_up(struct worker *worker, struct transport *transport, struct 
 	struct sctp_up up;
 	memcpy(&up, rte_pktmbuf_mtod(mbuf, const void *), sizeof(up));
 	sctp_rx_start(&transport->data_rx.sctp, &up);
+	transport->data_rx.overtaken = (struct overtaken){0};
 	ingress_sack_forget(worker, transport);
 	rte_pktmbuf_free(mbuf);
 }

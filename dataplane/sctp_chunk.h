@@ -60,6 +60,7 @@ struct sctp_chunk {
 struct sctp_message {
 	uint16_t stream;
 	uint32_t ppid;
+	uint32_t tsn; // of a whole message that is delivered in place
 	bool unordered;
 	const uint8_t *data;
 	size_t bytes;

@@ -135,6 +135,7 @@ static bool data_chunk(struct sctp_rx *rx, struct sctp_walk *walk, struct sctp_c
 	*ret_message = (struct sctp_message){
 		.stream = get_be16(head + 8),
 		.ppid = get_be32(head + 12),
+		.tsn = tsn,
 		.unordered = (head[1] & SCTP_DATA_UNORDERED) != 0,
 		.data = head + SCTP_DATA_BYTES,
 		.bytes = chunk->bytes - SCTP_DATA_BYTES,

@@ -51,6 +51,7 @@ struct source_data {
 	uint64_t transport;
 	uint32_t generation; // in which the transport was told whose packets to take
 	uint64_t arrival_ns;
+	bool overtaken; // by more than the order reaches back: history, whatever its sequence byte looks like
 };
 
 // What the last change of the main leg cost; final about 1.5 s after it.

@@ -64,6 +64,10 @@ enum drop source_order_input(struct source *source, const struct source_data *pa
 	}
 	if (pcm_bytes == 0)
 		return DROP_DATA_NOT_AUDIO;
+	if (UNLIKELY(packet->overtaken)) {
+		stats_add(&counters->data_late, 1);
+		return DROP_DATA_LATE;
+	}
 	unsigned lost;
 	uint64_t resets = source->order.resets;
 	bool behind_gap = source->order.started && payload[0] != source->order.next;

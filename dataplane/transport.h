@@ -14,6 +14,7 @@
 #include "dataplane/dtls.h"
 #include "dataplane/dtls_record.h"
 #include "dataplane/ice.h"
+#include "dataplane/overtaken.h"
 #include "dataplane/packet.h"
 #include "dataplane/plane.h"
 #include "dataplane/rcu.h"
@@ -47,6 +48,7 @@ struct transport_data {
 	uint16_t target_bytes;
 	uint32_t voice;   // stamped onto data packets: the generation in which the target was chosen
 	char target[256]; // data packets of this participant only; "": of nobody
+	struct overtaken overtaken; // of its data packets
 	struct sctp_rx sctp CACHE_ALIGNED;
 };
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "dataplane/overtaken.h"
 #include "dataplane/source.h"
 
 #define PACKETS 1100 // 22 s
@@ -61,6 +62,7 @@ struct bench {
 	struct pcm *pcm;
 	struct source *source;
 	uint64_t now_ns;
+	bool overtaken; // what give_data says of its packet
 };
 
 static void setup(struct bench *bench, const struct source_config *config)
@@ -404,13 +406,21 @@ static void goodbye_ends_the_wait(void **state)
 	assert_false(source_reception_report(bench.source, LEG, bench.now_ns, &report));
 	// The data way speaks at once, not after two seconds of doubt.
 	uint8_t payload[641] = {1};
-	struct source_data data = {payload, sizeof(payload), LEG, 1, bench.now_ns};
+	struct source_data data = {payload, sizeof(payload), LEG, 1, bench.now_ns, false};
 	assert_int_equal(source_data_input(bench.source, &data, &keep), DROP_NONE);
 	assert_int_equal(give(&bench, 7, false), DROP_NONE); // and a stream that comes back is heard
 	teardown(&bench);
 }
 
 // ---- the data way
+
+static unsigned lost_count(const bool *lost, unsigned count)
+{
+	unsigned sum = 0;
+	for (unsigned i = 0; i < count; i++)
+		sum += lost[i];
+	return sum;
+}
 
 static enum drop give_data(struct bench *bench, uint8_t seq, int16_t value, unsigned samples)
 {
@@ -419,8 +429,51 @@ static enum drop give_data(struct bench *bench, uint8_t seq, int16_t value, unsi
 	bool keep;
 	for (unsigned i = 0; i < samples; i++)
 		memcpy(payload + 1 + 2 * i, &value, 2);
-	struct source_data data = {payload, 1 + 2 * (size_t)samples, LEG, 1, bench->now_ns};
+	struct source_data data = {payload, 1 + 2 * (size_t)samples, LEG, 1, bench->now_ns, bench->overtaken};
 	return source_data_input(bench->source, &data, &keep);
+}
+
+// A server repeats what was lost for as long as it takes: each one comes, after 2 to 200 packets that were sent later.
+static void what_comes_seconds_late_is_no_new_numbering(void **state)
+{
+	enum { COUNT = 3000, LATEST = 200 };
+	static bool lost[COUNT];
+	static uint32_t due[COUNT + LATEST + 1][4];
+	static unsigned dues[COUNT + LATEST + 1];
+	struct source_config config = {.input = SOURCE_DATA};
+	struct overtaken order = {0};
+	struct source_stats stats;
+	struct bench bench;
+	unsigned missing = 0, repeated = 0;
+	uint32_t noise = 7;
+	(void)state;
+	setup(&bench, &config);
+	for (uint32_t n = 0; n < COUNT; n++) {
+		noise = noise * 1664525u + 1013904223u;
+		lost[n] = n > 0 && n < COUNT - 1 && noise >> 28 == 0;
+		unsigned at = n + 2 + (noise >> 8) % (LATEST - 1);
+		if (lost[n] && dues[at] < ARRAY_SIZE(due[0]))
+			due[at][dues[at]++] = n;
+		missing += lost[n] && at - n > 3; // 60 ms are waited
+	}
+	for (uint32_t n = 0; n < COUNT + LATEST; n++) {
+		pass(&bench, 1000 * MS + (uint64_t)n * PACKET_MS * MS);
+		if (n < COUNT && !lost[n]) {
+			bench.overtaken = overtaken(&order, n + 1);
+			assert_false(bench.overtaken);
+			assert_int_equal(give_data(&bench, (uint8_t)(n + 1), 1, CELL_SAMPLES), DROP_NONE);
+		}
+		for (unsigned i = 0; i < dues[n]; i++, repeated++) {
+			bench.overtaken = overtaken(&order, due[n][i] + 1);
+			give_data(&bench, (uint8_t)(due[n][i] + 1), 1, CELL_SAMPLES);
+		}
+	}
+	source_stats(bench.source, &stats);
+	assert_int_equal(stats.data_resets, 0);
+	assert_int_equal(stats.data_packets + stats.data_lost, COUNT);
+	assert_in_range(stats.data_lost, missing - missing / 50, missing + missing / 50); // what comes just in time, or just not
+	assert_int_equal(stats.data_packets - (COUNT - lost_count(lost, COUNT)) + stats.data_late, repeated);
+	teardown(&bench);
 }
 
 static struct source_stats data_over(bool conceal, uint8_t seq_after, unsigned pause_ms, unsigned *ret_samples)
@@ -574,7 +627,7 @@ int main(void)
 		cmocka_unit_test(lost_answers_are_asked_for_again),
 		cmocka_unit_test(clock_drift_100ppm_for_an_hour),
 		cmocka_unit_test(goodbye_ends_the_wait),
-		cmocka_unit_test(lost_data_becomes_silence),
+		cmocka_unit_test(what_comes_seconds_late_is_no_new_numbering), cmocka_unit_test(lost_data_becomes_silence),
 		cmocka_unit_test(dropped_data_is_told),
 		cmocka_unit_test(late_runs_are_no_restart),
 		cmocka_unit_test(too_large_a_message_is_named),

@@ -138,7 +138,7 @@ static enum drop give_data(struct bench *bench, const struct copy *copy, int pac
 	bool keep;
 	for (int i = 0; i < 320; i++) // every 30th frame is digital silence
 		memcpy(payload + 1 + 2 * i, &(int16_t){(int16_t)(packet % 30 == 7 ? 0 : packet * 300 + i)}, 2);
-	struct source_data data = {payload, sizeof(payload), copy->transport, 1, bench->now_ns};
+	struct source_data data = {payload, sizeof(payload), copy->transport, 1, bench->now_ns, false};
 	enum drop drop = source_data_input(bench->source, &data, &keep);
 	if (keep)
 		bench->kept[bench->kept_count++] = (struct kept){*copy, packet, true};
