@@ -138,13 +138,15 @@ int transport_open(const struct transport_config *config, transport_id *ret_id, 
 	struct err *err)
 {
 	struct transport *transport = aligned_alloc(CACHE_LINE_BYTES, sizeof(*transport));
-	struct slow *slow = slow_new(SLOW_OPEN, transport, 0);
-	if (transport == NULL || slow == NULL) {
+	struct slow *slow = slow_new(SLOW_OPEN, transport, 0), *close = slow_new(SLOW_CLOSE, transport, 0);
+	if (transport == NULL || slow == NULL || close == NULL) {
 		free(transport);
 		free(slow);
+		free(close);
 		return err_set(err, ENOMEM, "out of memory");
 	}
 	memset(transport, 0, sizeof(*transport));
+	transport->close = close;
 	transport->local.ip = plane.config.ports[0].address;
 	int ret = port_take(0, &transport->local.port);
 	if (ret < 0)
@@ -159,6 +161,7 @@ int transport_open(const struct transport_config *config, transport_id *ret_id, 
 			port_state[0][transport->local.port] = 0;
 		free(transport);
 		free(slow);
+		free(close);
 		return ret;
 	}
 	local_description(transport, ret_local);
@@ -273,18 +276,13 @@ void transport_close(transport_id id)
 	struct transport *transport = find(id);
 	if (transport == NULL)
 		return;
-	struct slow *slow = slow_new(SLOW_CLOSE, transport, 0);
-	if (slow == NULL) {
-		plane_log(3, "a transport cannot be closed: out of memory");
-		return;
-	}
 	opened[transport_index(id)] = NULL;
 	port_state[0][transport->local.port] = now_s();
 	atomic_fetch_sub(&plane.workers[transport->worker].transports, 1);
 	transport_table_remove(transport);
 	struct worker_mail mail = {.type = WORKER_MAIL_RELEASE, .released = transport};
 	worker_mail_send(transport->worker, &mail);
-	mailbox_put(&plane.handshake_box, &slow->mail);
+	mailbox_put(&plane.handshake_box, &transport->close->mail);
 }
 
 int transport_info(transport_id id, struct transport_info *ret_info)

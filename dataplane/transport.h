@@ -99,6 +99,7 @@ struct transport {
 	struct transport_data data_rx OWNED_BY(worker_role) CACHE_ALIGNED;
 
 	uint32_t connect_limit_ms;
+	struct slow *close; // control's: made with the transport, since closing must not fail
 
 	struct transport_handshake setup OWNED_BY(handshake_role) CACHE_ALIGNED;
 	struct transport_assoc assoc OWNED_BY(assoc_role);
