@@ -32,6 +32,8 @@ struct sctp_assoc {
 	uint64_t now_ns;
 	uint32_t local_tag, local_tsn, peer_tag, peer_tsn, peer_rwnd;
 	struct sctp_offer offer;
+	uint64_t inits_ns; // when the second began in which so many INITs were looked at
+	unsigned inits;
 	uint8_t *cookie; // the peer's, while ours is being echoed
 	size_t cookie_bytes;
 	uint64_t timer_ns, timer_rto_ns; // T1 or T2; absolute, 0: not running

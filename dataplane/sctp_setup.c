@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define OUT_STREAMS 1024
+#define INITS_A_SECOND 10 // a peer that gets no answer repeats it once a second or less
 
 static uint32_t random_word(void)
 {
@@ -73,6 +74,13 @@ static void established(struct sctp_assoc *assoc)
 enum drop sctp_setup_init(struct sctp_assoc *assoc, const struct sctp_chunk *chunk)
 {
 	struct sctp_init init;
+	if (assoc->now_ns - assoc->inits_ns >= 1000000000) {
+		assoc->inits_ns = assoc->now_ns;
+		assoc->inits = 0;
+	}
+	// Each answer takes a place in the ring to the worker, which others need for their consent.
+	if (assoc->inits++ >= INITS_A_SECOND)
+		return DROP_SCTP_INIT_FLOOD;
 	int ret = sctp_init_parse(chunk, &init);
 	if (ret == -EBADMSG)
 		return DROP_SCTP_MALFORMED;

@@ -247,6 +247,25 @@ static void bad_inits_are_aborted(void **state)
 	shut();
 }
 
+static void a_flood_of_inits_is_answered_ten_times_a_second(void **state)
+{
+	(void)state;
+	open_endpoint();
+	for (unsigned second = 0; second < 3; second++) {
+		unsigned answered = 0;
+		for (unsigned i = 0; i < 100; i++) {
+			begin(0);
+			put_init(100 * second + i + 1, 1, 10);
+			go();
+			answered += sent(0) == SCTP_CHUNK_INIT_ACK;
+		}
+		assert_int_equal(answered, 10);
+		assert_int_equal(us.drops[DROP_SCTP_INIT_FLOOD], 90 * (second + 1));
+		us.now_ns += 1000 * MS;
+	}
+	shut();
+}
+
 static void unknown_parameters_are_reported(void **state)
 {
 	(void)state;
@@ -550,7 +569,7 @@ int main(void)
 		cmocka_unit_test(nobody_answers),
 		cmocka_unit_test(set_up_is_repeated_without_harm),
 		cmocka_unit_test(a_restart_takes_its_cookie),
-		cmocka_unit_test(bad_inits_are_aborted),
+		cmocka_unit_test(bad_inits_are_aborted), cmocka_unit_test(a_flood_of_inits_is_answered_ten_times_a_second),
 		cmocka_unit_test(unknown_parameters_are_reported),
 		cmocka_unit_test(stale_cookie_begins_anew),
 		cmocka_unit_test(control_chunks_are_answered),
