@@ -506,6 +506,8 @@ static int user_open(struct user *user)
 // The fifth user's association, as the handshake thread hands it over: with the keys of a handshake that is done.
 static int fifth_open(void)
 {
+	ENTERS(control_role);
+	ENTERS(worker_role);
 	if (user_open(&fifth) < 0)
 		return -1;
 	struct transport *transport = transport_by_id(fifth.id);
