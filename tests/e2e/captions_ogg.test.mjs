@@ -1,7 +1,7 @@
 // captions_ogg.test.mjs - the track's Opus packets, as they came, in Ogg: captions as by PCM, and nothing wrong with the Ogg.
 // testbed: --relay-yaml tests/e2e/lib/soniox-ogg.yaml
 import { test, before, after } from 'node:test';
-import { assert, newUser, nothingLeft, session, sleep, toneLoop, until } from './lib/world.mjs';
+import { assert, newUser, nothingLeft, samplesOf, session, sleep, toneLoop, until } from './lib/world.mjs';
 import { upsample3 } from '../peers/node/lib/wav.mjs';
 import { captionState, speech, startStandin, transcribe, watchCaptions } from './lib/captions.mjs';
 
@@ -57,6 +57,57 @@ test('real speech by Opus packets', async () => {
   const log = JSON.stringify(standin.log());
   assert.match(log, /ogg/);
   for (const [, name, count] of log.matchAll(/"(\w*(?:errors|damaged\w*|holes))":(\d+)/g)) assert.equal(Number(count), 0, name);
+});
+
+// The connection of the stand-in that ended last.
+const lastConnection = () => standin.log().connections.at(-1);
+
+test('the same packets by both ways: the same samples, the same words', async () => {
+  // One user's packets go to Soniox as they came, and relayd decodes them for the cloud.
+  const user = newUser('both'), phone = await user.phone();
+  await user.mustJoin();
+  await transcribe(user.id);
+  const stream = user.stream(), watch = watchCaptions(user.id);
+  await until('somebody to want PCM', async () => (await session(user.id)).source.decoding);
+  // Both ways begin with the first packet there is. Without DTX: what a phone leaves out is silence in the cloud's PCM, but in Ogg
+  // it is the decoder's to fill.
+  await phone.publish({ dtx: false });
+  const quiet = new Int16Array(16000 * 2), pcm = new Int16Array(quiet.length + voice.pcm.length);
+  pcm.set(voice.pcm, quiet.length);
+  await phone.speakTrack(upsample3(pcm));
+  await sleep(500);
+  const { source } = await session(user.id);
+  assert.equal(source.undecoded + source.lost + source.concealed + source.dtx_frames, 0, 'each packet came and was decoded');
+  await user.leave();
+  assert.equal((await watch.ended).code, 0);
+  await phone.leave();
+  user.close();
+  const byOgg = lastConnection(), oggUnits = standin.units(byOgg.id);
+  assert.equal(byOgg.start.audio_format, 'ogg');
+
+  // What the cloud got is spoken again as data packets, which arrive sample for sample and go to Soniox as PCM.
+  const heard = samplesOf(stream);
+  const again = newUser('again'), speaker = await again.phone();
+  await again.mustJoin();
+  await transcribe(again.id);
+  const watchAgain = watchCaptions(again.id);
+  await until('the data channel', async () => (await session(again.id)).transport.data_open);
+  await speaker.speakDataPcm(heard);
+  await until('all audio to be sent', async () => (await captionState(again.id)).sent_ms >= heard.length / 16, 30000);
+  await again.leave();
+  assert.equal((await watchAgain.ended).code, 0);
+  await speaker.leave();
+  again.close();
+  const byPcmWay = lastConnection(), pcmUnits = standin.units(byPcmWay.id);
+  assert.equal(byPcmWay.start.audio_format, 'pcm_s16le');
+  console.log(`heard by both: ${byOgg.sent.final_text}`);
+  assert.ok(oggUnits.filter((unit) => unit.startsWith('h')).length > voice.ms / 20 / 3, 'there was speech');
+  assert.deepEqual(oggUnits.slice(0, pcmUnits.length), pcmUnits); // each loud cell by its hash
+  assert.ok(oggUnits.slice(pcmUnits.length).every((unit) => unit === 'q'), 'what the cloud did not wait for is quiet');
+  assert.ok(byOgg.sent.final_text.split(' ').length > 20);
+  assert.equal(byOgg.sent.final_text, byPcmWay.sent.final_text);
+  const words = (finals) => finals.map(({ text, start_ms, end_ms }) => [text, start_ms, end_ms]);
+  assert.deepEqual(words(watch.finals), words(watchAgain.finals));
 });
 
 test('a reset between sentences', async () => {

@@ -36,6 +36,7 @@ export async function startStandin(recogniser) {
   return {
     fault: (fault) => control('POST', 'faults', fault),
     log: (connection) => control('GET', connection === undefined ? 'log' : `log?connection=${connection}`),
+    units: (connection) => control('GET', `log?connection=${connection}&units=1`).connections[0].units, // 20 ms cells, heard or not
     settings: (settings) => control('POST', 'settings', settings),
     keys: (keys) => control('POST', 'keys', keys),
     reset: () => control('POST', 'reset', {}),

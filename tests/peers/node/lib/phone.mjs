@@ -30,13 +30,14 @@ export class Phone {
     return this;
   }
 
-  // red: whether each packet carries a copy of the one before, which is the SDK's default.
-  async publish({ red = true } = {}) {
+  // red: whether each packet carries a copy of the one before; dtx: whether silence is left out. Both are the SDK's default.
+  async publish({ red = true, dtx = true } = {}) {
     this.source = new AudioSource(48000, 1);
     this.track = LocalAudioTrack.createAudioTrack('microphone', this.source);
     const options = new TrackPublishOptions();
     options.source = TrackSource.SOURCE_MICROPHONE;
     options.red = red;
+    options.dtx = dtx;
     this.publication = await this.room.localParticipant.publishTrack(this.track, options);
     return this.publication.sid;
   }
