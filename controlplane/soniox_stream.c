@@ -404,7 +404,10 @@ static void on_answer(struct soniox_link *link, const struct soniox_answer *answ
 	link->total_ms = MAX_OF(link->total_ms, MIN_OF(answer->total_ms, had_ms));
 	bool token = transcript_answer(stream->transcript, answer, now);
 	soniox_clock_message(&stream->clock, token, now);
-	stream->confirmed = MAX_OF(stream->confirmed, link->base + link->final_ms * SONIOX_SAMPLES_PER_MS);
+	uint64_t final = link->base + link->final_ms * SONIOX_SAMPLES_PER_MS, from_ms;
+	if (transcript_untranslated(stream->transcript, &from_ms)) // translated by this connection, or heard again by the next
+		final = MIN_OF(final, from_ms * SONIOX_SAMPLES_PER_MS);
+	stream->confirmed = MAX_OF(stream->confirmed, final);
 	if (link->total_ms > 0)
 		soniox_admission_accepted(&stream->service->admission);
 	if (answer->finished && link->ended) {

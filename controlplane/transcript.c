@@ -16,6 +16,8 @@
 #define SOFT_BYTES 60       // from here on a sentence ends it
 #define HARD_BYTES 200      // from here on any word's end
 #define QUIET_NS UINT64_C(3000000000) // nothing more came
+#define TRANSLATION_MS 10000 // so long the translation of what is final may take
+#define TRANSLATION_NS (TRANSLATION_MS * UINT64_C(1000000))
 
 struct text {
 	char bytes[TEXT_BYTES_MAX];
@@ -25,6 +27,20 @@ struct text {
 struct recent {
 	uint64_t start_ms, end_ms;
 	uint32_t hash;
+	unsigned connection;
+};
+
+// Soniox sends some words and then, without times, their translation. That is whole when the next words come; until then it is
+// kept apart, as a new connection that hears the words again translates them from their beginning.
+struct translation {
+	uint64_t until_ms;   // end of the last final word that is to be translated
+	uint64_t from_ms;    // the same, of those that are translated
+	uint64_t first_ms;   // where those that are not begin
+	uint64_t chunk_ms;   // end of the words whose translation comes now
+	bool ours;           // what is translated now was not translated before
+	uint64_t changed_ns; // on this connection; 0: not yet
+	char language[TRANSCRIPT_WORD_MAX];
+	struct text text; // of the chunk
 };
 
 struct open_segment {
@@ -41,6 +57,10 @@ struct transcript {
 	uint64_t repeat_until_ms; // of this connection: finals before it were final before
 	struct recent recent[RECENT_MAX];
 	unsigned recent_next;
+	unsigned connections;
+	uint32_t last_message; // hash of its finals: one that comes twice is one
+	struct translation translation;
+	bool ending; // an endpoint came, the translation before it is awaited
 	struct transcript_speaker speakers;
 	struct open_segment open;    // final, not yet told as a segment
 	struct open_segment interim; // not final
@@ -167,6 +187,7 @@ static void open_reset(struct open_segment *open)
 static void close_segment(struct transcript *transcript)
 {
 	struct open_segment *open = &transcript->open;
+	transcript->ending = false;
 	if (trimmed(&open->text)[0] == '\0' && trimmed(&open->translation)[0] == '\0') {
 		open_reset(open);
 		return;
@@ -186,15 +207,18 @@ static void close_segment(struct transcript *transcript)
 static void tell_interim(struct transcript *transcript)
 {
 	struct open_segment *open = &transcript->open, *interim = &transcript->interim;
-	char text[2 * TEXT_BYTES_MAX], translation[2 * TEXT_BYTES_MAX];
+	char text[2 * TEXT_BYTES_MAX], translation[3 * TEXT_BYTES_MAX];
 	snprintf(text, sizeof(text), "%s%s", open->text.bytes, interim->text.bytes);
-	snprintf(translation, sizeof(translation), "%s%s", open->translation.bytes, interim->translation.bytes);
+	snprintf(translation, sizeof(translation), "%s%s%s", open->translation.bytes, transcript->translation.text.bytes,
+		interim->translation.bytes);
 	bool empty = text[strspn(text, " ")] == '\0' && translation[strspn(translation, " ")] == '\0';
 	if (empty && !transcript->told)
 		return;
 	struct open_segment both = *open->speaker || open->has_time ? *open : *interim;
 	if (interim->has_time)
 		both.end_ms = MAX_OF(open->end_ms, interim->end_ms);
+	if (both.translation_language[0] == '\0')
+		memcpy(both.translation_language, transcript->translation.language, TRANSCRIPT_WORD_MAX);
 	if (both.translation_language[0] == '\0')
 		memcpy(both.translation_language, interim->translation_language, TRANSCRIPT_WORD_MAX);
 	struct transcript_segment segment;
@@ -241,24 +265,122 @@ static void segment_add(struct transcript *transcript, struct open_segment *open
 	open->end_ms = MAX_OF(open->end_ms, transcript->base_ms + token->end_ms);
 }
 
-// A final that was heard before. A token without a time shares the fate of the one before it.
-static bool repeated(struct transcript *transcript, const struct soniox_token *token, bool before)
+static uint64_t middle_ms(const struct transcript *transcript, const struct soniox_token *token)
 {
+	return transcript->base_ms + (token->start_ms + token->end_ms) / 2;
+}
+
+// A final that was heard before. A token without a time shares the fate of the one before it.
+static bool repeated(struct transcript *transcript, const struct soniox_token *token, bool before, bool *ret_here)
+{
+	*ret_here = false;
 	if (!token->has_time)
 		return before;
 	uint64_t start = transcript->base_ms + token->start_ms, end = transcript->base_ms + token->end_ms;
-	if ((start + end) / 2 < transcript->repeat_until_ms)
+	if (middle_ms(transcript, token) < transcript->repeat_until_ms)
 		return true;
 	uint32_t hash = hash_of(token->text);
 	for (unsigned i = 0; i < RECENT_MAX; i++) {
 		const struct recent *recent = &transcript->recent[i];
-		if (recent->hash == hash && recent->start_ms == start && recent->end_ms == end)
-			return true;
+		if (recent->hash != hash || recent->start_ms != start || recent->end_ms != end)
+			continue;
+		*ret_here = recent->connection == transcript->connections;
+		return true;
 	}
-	transcript->recent[transcript->recent_next++ % RECENT_MAX] = (struct recent){start, end, hash};
+	transcript->recent[transcript->recent_next++ % RECENT_MAX] = (struct recent){start, end, hash, transcript->connections};
 	transcript->covered_ms = MAX_OF(transcript->covered_ms, end);
 	return false;
 }
+
+// ---- translation
+
+static bool translation_awaited(const struct transcript *transcript)
+{
+	return transcript->translation.from_ms < transcript->translation.until_ms;
+}
+
+bool transcript_untranslated(const struct transcript *transcript, uint64_t *ret_from_ms)
+{
+	*ret_from_ms = transcript->translation.from_ms;
+	return translation_awaited(transcript);
+}
+
+// What came of the translation is whole.
+static void translation_commit(struct transcript *transcript)
+{
+	struct translation *translation = &transcript->translation;
+	if (translation->text.length == 0)
+		return;
+	if (transcript->open.translation.length + translation->text.length >= TEXT_BYTES_MAX)
+		close_segment(transcript);
+	text_add(&transcript->open.translation, translation->text.bytes);
+	word_set(transcript->open.translation_language, translation->language);
+	translation->from_ms = translation->first_ms = MAX_OF(translation->from_ms, translation->chunk_ms);
+	explicit_bzero(&translation->text, sizeof(translation->text));
+}
+
+// A final word. What this connection says next translates it: new words and those whose translation was lost with the last one.
+static void translation_original(struct transcript *transcript, const struct soniox_token *token, bool repeat, bool here)
+{
+	struct translation *translation = &transcript->translation;
+	bool lost = repeat && !here && translation_awaited(transcript) && token->has_time &&
+		    middle_ms(transcript, token) >= translation->from_ms;
+	translation->ours = !repeat || lost;
+	if (!translation->ours)
+		return;
+	translation_commit(transcript);
+	if (token->translation != SONIOX_ORIGINAL || !token->has_time)
+		return;
+	if (!translation_awaited(transcript))
+		translation->first_ms = transcript->base_ms + token->start_ms;
+	translation->chunk_ms = MAX_OF(translation->chunk_ms, transcript->base_ms + token->end_ms);
+	translation->until_ms = MAX_OF(translation->until_ms, translation->chunk_ms);
+	if (translation->until_ms > translation->from_ms + TRANSLATION_MS) // nobody makes one
+		translation->from_ms = translation->until_ms - TRANSLATION_MS;
+	translation->first_ms = MAX_OF(translation->first_ms, translation->from_ms);
+}
+
+static void translation_add(struct transcript *transcript, const struct soniox_token *token)
+{
+	struct translation *translation = &transcript->translation;
+	if (!translation->ours) {
+		transcript->stats.repeats++;
+		return;
+	}
+	if (translation->text.length + strlen(token->text) >= TEXT_BYTES_MAX)
+		translation_commit(transcript);
+	text_add(&translation->text, token->text);
+	word_set(translation->language, token->language);
+	transcript->stats.tokens++;
+}
+
+// The connection lives and says no more: the translation is whole, or nobody makes one.
+static void translation_settle(struct transcript *transcript, uint64_t now_ns)
+{
+	struct translation *translation = &transcript->translation;
+	if (translation->changed_ns == 0)
+		translation->changed_ns = now_ns;
+	if (now_ns >= translation->changed_ns + QUIET_NS)
+		translation_commit(transcript);
+	if (now_ns >= translation->changed_ns + TRANSLATION_NS)
+		translation->from_ms = translation->until_ms;
+}
+
+static void translation_connected(struct transcript *transcript)
+{
+	struct translation *translation = &transcript->translation;
+	bool again = translation_awaited(transcript) && transcript->base_ms <= translation->first_ms;
+	if (!again) {
+		translation_commit(transcript);
+		translation->from_ms = translation->until_ms;
+	}
+	translation->chunk_ms = translation->from_ms;
+	translation->ours = false;
+	translation->changed_ns = 0;
+	explicit_bzero(&translation->text, sizeof(translation->text));
+}
+
+// ---- finals
 
 static bool ends_sentence(const struct text *text)
 {
@@ -275,8 +397,6 @@ static bool ends_sentence(const struct text *text)
 static bool begins_another(const struct transcript *transcript, const struct soniox_token *token, const char *speaker)
 {
 	const struct open_segment *open = &transcript->open;
-	if (token->translation == SONIOX_TRANSLATED)
-		return open->translation.length + strlen(token->text) >= TEXT_BYTES_MAX;
 	if (open->text.length == 0)
 		return false;
 	if (speaker[0] != '\0' && open->speaker[0] != '\0' && strcmp(speaker, open->speaker) != 0)
@@ -296,21 +416,29 @@ static bool begins_another(const struct transcript *transcript, const struct son
 
 static void add_final(struct transcript *transcript, const struct soniox_token *token)
 {
-	if (soniox_token_is_mark(token)) {
-		close_segment(transcript);
-		return;
-	}
 	const char *speaker = token->speaker;
 	if (speaker[0] != '\0' && token->has_time)
 		speaker = transcript_speaker_name(&transcript->speakers, speaker, transcript->base_ms + token->start_ms,
 			transcript->base_ms + token->end_ms);
-	if (begins_another(transcript, token, speaker))
+	if (transcript->ending || begins_another(transcript, token, speaker))
 		close_segment(transcript);
 	segment_add(transcript, &transcript->open, token, speaker);
 }
 
+// The end of an utterance. Its translation may come behind it.
+static void add_mark(struct transcript *transcript)
+{
+	translation_commit(transcript);
+	if (translation_awaited(transcript))
+		transcript->ending = true;
+	else
+		close_segment(transcript);
+}
+
 static void add_interim(struct transcript *transcript, const struct soniox_token *token)
 {
+	if (token->has_time && middle_ms(transcript, token) < transcript->repeat_until_ms)
+		return; // it is final already
 	const char *speaker = token->speaker;
 	if (speaker[0] != '\0' && token->has_time)
 		speaker = transcript_speaker_interim(&transcript->speakers, speaker, transcript->base_ms + token->start_ms,
@@ -324,34 +452,79 @@ void transcript_connected(struct transcript *transcript, uint64_t base_ms)
 {
 	transcript->base_ms = base_ms;
 	transcript->repeat_until_ms = transcript->covered_ms;
+	transcript->connections++;
+	transcript->last_message = 0;
+	translation_connected(transcript);
 	transcript_speaker_connected(&transcript->speakers);
+}
+
+// Of a message's finals and progress; 0: it has no finals.
+static uint32_t message_hash(const struct soniox_answer *answer)
+{
+	uint32_t hash = (uint32_t)answer->final_ms * 16777619u ^ (uint32_t)answer->total_ms;
+	bool any = false;
+	for (unsigned i = 0; i < answer->token_count; i++) {
+		const struct soniox_token *token = &answer->tokens[i];
+		if (!token->is_final)
+			continue;
+		hash = ((hash ^ hash_of(token->text)) * 16777619u ^ (uint32_t)token->start_ms) * 16777619u ^ (uint32_t)token->end_ms;
+		any = true;
+	}
+	return any ? hash | 1 : 0;
+}
+
+static unsigned count_finals(const struct soniox_answer *answer)
+{
+	unsigned count = 0;
+	for (unsigned i = 0; i < answer->token_count; i++)
+		count += answer->tokens[i].is_final && !soniox_token_is_mark(&answer->tokens[i]);
+	return count;
+}
+
+static void add_finals(struct transcript *transcript, const struct soniox_answer *answer, uint64_t now_ns)
+{
+	bool repeat = false, here;
+	for (unsigned i = 0; i < answer->token_count; i++) {
+		const struct soniox_token *token = &answer->tokens[i];
+		if (!token->is_final)
+			continue;
+		if (soniox_token_is_mark(token)) {
+			if (!repeat || transcript->translation.ours)
+				add_mark(transcript);
+			continue;
+		}
+		transcript->translation.changed_ns = now_ns;
+		if (token->translation == SONIOX_TRANSLATED) {
+			translation_add(transcript, token);
+			continue;
+		}
+		repeat = repeated(transcript, token, repeat, &here);
+		translation_original(transcript, token, repeat, here);
+		transcript->stats.repeats += repeat;
+		transcript->stats.tokens += !repeat;
+		if (!repeat)
+			add_final(transcript, token);
+	}
 }
 
 bool transcript_answer(struct transcript *transcript, const struct soniox_answer *answer, uint64_t now_ns)
 {
 	uint64_t next_seq = transcript->stats.next_seq;
-	bool was_told = transcript->interim.text.length > 0 || transcript->interim.translation.length > 0, repeat = false;
+	bool was_told = transcript->interim.text.length > 0 || transcript->interim.translation.length > 0;
+	translation_settle(transcript, now_ns);
 	if (answer->token_count == 0 && !was_told)
 		return false;
 	open_reset(&transcript->interim);
 	transcript_speaker_message(&transcript->speakers);
-	for (unsigned i = 0; i < answer->token_count; i++) {
-		const struct soniox_token *token = &answer->tokens[i];
-		bool mark = soniox_token_is_mark(token);
-		if (!token->is_final) {
-			if (!mark)
-				add_interim(transcript, token);
-			continue;
-		}
-		if (!mark)
-			repeat = repeated(transcript, token, repeat);
-		if (repeat) {
-			transcript->stats.repeats += !mark;
-			continue;
-		}
-		transcript->stats.tokens += !mark;
-		add_final(transcript, token);
-	}
+	uint32_t hash = message_hash(answer);
+	if (hash != 0 && hash == transcript->last_message)
+		transcript->stats.repeats += count_finals(answer);
+	else if (hash != 0)
+		add_finals(transcript, answer, now_ns);
+	transcript->last_message = hash != 0 ? hash : transcript->last_message;
+	for (unsigned i = 0; i < answer->token_count; i++)
+		if (!answer->tokens[i].is_final && !soniox_token_is_mark(&answer->tokens[i]))
+			add_interim(transcript, &answer->tokens[i]);
 	transcript->changed_ns = now_ns;
 	if (transcript->open.text.length > 0 || transcript->interim.text.length > 0 || next_seq == transcript->stats.next_seq)
 		tell_interim(transcript);
@@ -364,8 +537,9 @@ uint64_t transcript_poll(struct transcript *transcript, uint64_t now_ns)
 		return UINT64_MAX;
 	if (transcript->interim.text.length > 0) // it goes on
 		return UINT64_MAX;
-	if (now_ns < transcript->changed_ns + QUIET_NS)
-		return transcript->changed_ns + QUIET_NS;
+	uint64_t wait_ns = translation_awaited(transcript) ? TRANSLATION_NS : QUIET_NS;
+	if (now_ns < transcript->changed_ns + wait_ns)
+		return transcript->changed_ns + wait_ns;
 	close_segment(transcript);
 	return UINT64_MAX;
 }
@@ -373,6 +547,8 @@ uint64_t transcript_poll(struct transcript *transcript, uint64_t now_ns)
 void transcript_flush(struct transcript *transcript)
 {
 	struct open_segment *open = &transcript->open, *interim = &transcript->interim;
+	translation_commit(transcript);
+	transcript->translation.from_ms = transcript->translation.until_ms;
 	if (open->text.length == 0 && open->translation.length == 0) {
 		*open = *interim;
 	} else if (interim->text.length > 0 || interim->translation.length > 0) {

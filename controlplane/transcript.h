@@ -57,6 +57,9 @@ uint64_t transcript_epoch(const struct transcript *transcript);
 void transcript_connected(struct transcript *transcript, uint64_t base_ms);
 // One message of the connection. True when it had a token.
 bool transcript_answer(struct transcript *transcript, const struct soniox_answer *answer, uint64_t now_ns);
+// Words are final whose translation has not come whole: a new connection that begins at from_ms of the time line (or earlier, and
+// not behind what is confirmed) will hear them again, and of what it says only the translation is taken.
+bool transcript_untranslated(const struct transcript *transcript, uint64_t *ret_from_ms);
 // Ends a segment that nothing was added to for a while. Returns when to call again (clock_mono_ns); UINT64_MAX: after the next
 // message.
 uint64_t transcript_poll(struct transcript *transcript, uint64_t now_ns);

@@ -21,6 +21,7 @@ void reply_init(struct reply *reply, const struct start *start)
 void reply_free(struct reply *reply)
 {
 	free(reply->shown.tokens);
+	free(reply->untranslated.tokens);
 }
 
 void message_free(struct message *message)
@@ -97,6 +98,32 @@ static char *join(const struct token_list *finals)
 	return text;
 }
 
+static void add_translations(struct reply *reply, json_t *tokens)
+{
+	for (size_t i = 0; i < reply->untranslated.count; i++)
+		json_array_append_new(tokens, translation_json(reply->start, &reply->untranslated.tokens[i]));
+	token_clear(&reply->untranslated);
+}
+
+static struct message pack_tokens(json_t *tokens, const struct results *results)
+{
+	struct message message = pack(MESSAGE_TOKENS, json_pack("{s:o,s:I,s:I}", "tokens", tokens, "final_audio_proc_ms",
+		(json_int_t)results->final_ms, "total_audio_proc_ms", (json_int_t)results->total_ms));
+	message.final_ms = results->final_ms;
+	message.total_ms = results->total_ms;
+	return message;
+}
+
+bool reply_translations(struct reply *reply, const struct results *results, struct message *ret)
+{
+	if (reply->untranslated.count == 0)
+		return false;
+	json_t *tokens = json_array();
+	add_translations(reply, tokens);
+	*ret = pack_tokens(tokens, results);
+	return true;
+}
+
 bool reply_tokens(struct reply *reply, struct results *results, bool even_nothing, struct message *ret)
 {
 	struct token_list *finals = &results->finals, *nonfinals = &results->nonfinals;
@@ -105,28 +132,27 @@ bool reply_tokens(struct reply *reply, struct results *results, bool even_nothin
 		return false;
 	json_t *tokens = json_array();
 	uint32_t ends = 0, fins = 0;
+	add_translations(reply, tokens); // of the message before: they come chunk by chunk, before the next words
 	for (size_t i = 0; i < finals->count; i++) {
+		if (is_mark(&finals->tokens[i]))
+			add_translations(reply, tokens);
+		else if (reply->start->target != NULL)
+			token_add(&reply->untranslated, finals->tokens[i]);
 		json_array_append_new(tokens, token_json(reply->start, &finals->tokens[i], true));
 		ends += strcmp(finals->tokens[i].text, "<end>") == 0;
 		fins += strcmp(finals->tokens[i].text, "<fin>") == 0;
 	}
-	for (size_t i = 0; reply->start->target != NULL && i < finals->count; i++)
-		if (!is_mark(&finals->tokens[i]))
-			json_array_append_new(tokens, translation_json(reply->start, &finals->tokens[i]));
 	token_clear(&reply->shown);
 	for (size_t i = 0; i < nonfinals->count; i++) {
 		json_array_append_new(tokens, token_json(reply->start, &nonfinals->tokens[i], false));
 		token_add(&reply->shown, nonfinals->tokens[i]);
 	}
-	*ret = pack(MESSAGE_TOKENS, json_pack("{s:o,s:I,s:I}", "tokens", tokens, "final_audio_proc_ms",
-		(json_int_t)results->final_ms, "total_audio_proc_ms", (json_int_t)results->total_ms));
+	*ret = pack_tokens(tokens, results);
 	ret->finals = (uint32_t)finals->count - ends - fins;
 	ret->nonfinals = (uint32_t)nonfinals->count;
 	ret->ends = ends;
 	ret->fins = fins;
 	ret->final_text = finals->count > 0 ? join(finals) : NULL;
-	ret->final_ms = results->final_ms;
-	ret->total_ms = results->total_ms;
 	reply->said_ms = results->total_ms;
 	token_clear(finals);
 	return true;

@@ -335,8 +335,11 @@ static void on_end(struct session *session)
 		session_fail(session, session->bytes == 0 ? FAILURE_NO_AUDIO : FAILURE_DECODE, NULL);
 		return;
 	}
+	struct message translations;
 	finalize(session);
 	say(session, false);
+	if (reply_translations(&session->reply, &session->recogniser->results, &translations))
+		session->out.send(session->out.arg, 0, translations);
 	session->stage = STAGE_OVER;
 	session->out.send(session->out.arg, session->settings.finish_delay_ms,
 		reply_finished(&session->recogniser->results));

@@ -35,6 +35,7 @@
 #define END_LIMIT_MS 60000
 #define STOPPED_MS 500
 #define PATIENCE_MS 3600000
+#define TRANSLATED_LATE_MS 1500 // finals come in bursts of 0.5 s, their translation with the next message
 
 // %u: milliseconds of audio after which it happens.
 static const char *const faults[] = {
@@ -74,7 +75,9 @@ struct user {
 	struct pcm *pcm, *opus;
 	struct transcript_listener listener;
 	unsigned number, spoken; // its first cell's number; cells
-	unsigned next, lost, doubled, strange; // of the words
+	struct heard {
+		unsigned next, lost, doubled, strange;
+	} words, translations;
 	uint64_t run_ns, known_final_ms, stopped;
 	bool is_ended, finishing;
 };
@@ -84,6 +87,7 @@ struct choir {
 	unsigned users, cells;
 	bool all_at_once;        // else one connects after the other, and then all speak
 	bool reset_in_the_middle; // all connections
+	bool translated;          // each word comes again as a translation, with the next message
 	unsigned places, per_minute; // of one account that all share; 0: each has its own
 	uint32_t rotate_ms;
 	const char *const *faults; // NULL: none
@@ -155,35 +159,45 @@ static void tapped(void *arg, struct ws *ws, const struct ws_event *event)
 	link_event(arg, ws, event);
 	if (event->type != WS_OPEN)
 		return;
-	// It begins where the last one was known to be final: not later (a word would be lost), not earlier.
-	uint64_t base_ms = link->base / SONIOX_SAMPLES_PER_MS;
-	if (base_ms > known || known - base_ms >= (user->opus != NULL ? 20u : 1u))
+	// It begins where the last one was known to be final: not later (a word would be lost), not earlier, unless it is for a
+	// translation that was under way.
+	uint64_t base_ms = link->base / SONIOX_SAMPLES_PER_MS, late_ms = world.choir.translated ? TRANSLATED_LATE_MS : 0;
+	if (base_ms > known || known - base_ms >= (user->opus != NULL ? 20u : 1u) + late_ms)
 		fail_msg("user %u begins again at %llu ms, final is %llu ms", user->number / NUMBER_STEP, (unsigned long long)base_ms,
 			(unsigned long long)known);
 }
 
 // ---- users
 
+// Numbered words behind a letter: n for those that were said, N for their translation.
+static void count_words(const struct user *user, const char *text, char letter, struct heard *heard)
+{
+	for (const char *at = text; *at != '\0';) {
+		unsigned number;
+		char first;
+		int length = 0;
+		if (sscanf(at, " %c%u%n", &first, &number, &length) != 2 || first != letter || number < user->number ||
+			number >= user->number + world.choir.cells) {
+			heard->strange++;
+			return;
+		}
+		at += length;
+		number -= user->number;
+		if (number < heard->next)
+			heard->doubled++;
+		else
+			heard->lost += number - heard->next;
+		heard->next = MAX_OF(heard->next, number + 1);
+	}
+}
+
 static void on_segment(struct transcript_listener *listener, const struct transcript_segment *segment)
 {
 	struct user *user = listener->arg;
 	if (!segment->is_final)
 		return;
-	for (const char *at = segment->text; *at != '\0';) {
-		unsigned number;
-		int length = 0;
-		if (sscanf(at, " n%u%n", &number, &length) != 1 || number < user->number || number >= user->number + world.choir.cells) {
-			user->strange++;
-			return;
-		}
-		at += length;
-		number -= user->number;
-		if (number < user->next)
-			user->doubled++;
-		else
-			user->lost += number - user->next;
-		user->next = MAX_OF(user->next, number + 1);
-	}
+	count_words(user, segment->text, 'n', &user->words);
+	count_words(user, segment->translation, 'N', &user->translations);
 }
 
 static void on_end(struct transcript_listener *listener)
@@ -202,10 +216,18 @@ static void service_begin(struct soniox_service *service, bool packets)
 	assert_int_equal(soniox_admission_init(&service->admission, places, per_minute), 0);
 }
 
+static struct soniox_options options_of_choir(void)
+{
+	struct soniox_options options = {.model = "stt-rt-v5", .endpointing = true};
+	if (world.choir.translated)
+		snprintf(options.translate_to, sizeof(options.translate_to), "de");
+	return options;
+}
+
 static void user_begin(struct user *user, unsigned index) RUNS_ON(control_role);
 static void user_begin(struct user *user, unsigned index)
 {
-	struct soniox_options options = {.model = "stt-rt-v5", .endpointing = true};
+	struct soniox_options options = options_of_choir();
 	struct err err;
 	bool shared = world.choir.places > 0, packets = !shared && index % 2 == 1;
 	*user = (struct user){.number = index * NUMBER_STEP, .service = &world.services[shared ? 0 : index]};
@@ -250,7 +272,7 @@ static void user_run(struct user *user)
 	struct soniox_view view;
 	soniox_stream_view(user->stream, &view);
 	if (view.state == SONIOX_STOPPED && world.now_ns > view.since_ns + STOPPED_MS * MS) { // the key is right again, the bill is paid
-		struct soniox_options options = {.model = "stt-rt-v5", .endpointing = true};
+		struct soniox_options options = options_of_choir();
 		assert_int_equal(soniox_stream_options(user->stream, &options), 0);
 		user->stopped++;
 	}
@@ -490,17 +512,19 @@ static void check_user(unsigned index, const struct receipt *receipt, const char
 	struct soniox_view view;
 	soniox_stream_view(user->stream, &view);
 	unsigned missing = 0, cells = world.choir.cells;
-	user->lost += cells - user->next;
+	struct heard words = user->words, translations = user->translations;
+	words.lost += cells - words.next;
+	translations.lost += (world.choir.translated ? cells : 0) - translations.next;
 	for (unsigned cell = 0; cell < cells; cell++)
 		missing += receipt->times[cell] == 0;
 	uint64_t twice_ms = (receipt->cells - MIN_OF(receipt->cells, (uint64_t)cells)) * 20;
-	if (user->lost + user->doubled + user->strange + missing > 0 || view.lost_ms + view.uncertain_ms > 0 ||
-		twice_ms > view.replayed_ms + 20 * view.reconnects)
-		fail_msg("%s (user %u): words lost %u, doubled %u, strange %u; cells never sent %u, sent twice %llu ms of %llu ms replayed; "
-			 "lost %llu ms, uncertain %llu ms; %s",
-			fault, index, user->lost, user->doubled, user->strange, missing, (unsigned long long)twice_ms,
-			(unsigned long long)view.replayed_ms, (unsigned long long)view.lost_ms, (unsigned long long)view.uncertain_ms,
-			view.error);
+	if (words.lost + words.doubled + words.strange + translations.lost + translations.doubled + translations.strange + missing > 0 ||
+		view.lost_ms + view.uncertain_ms > 0 || twice_ms > view.replayed_ms + 20 * view.reconnects)
+		fail_msg("%s (user %u): words lost %u, doubled %u, strange %u; translations lost %u, doubled %u, strange %u; cells never "
+			 "sent %u, sent twice %llu ms of %llu ms replayed; lost %llu ms, uncertain %llu ms; %s",
+			fault, index, words.lost, words.doubled, words.strange, translations.lost, translations.doubled,
+			translations.strange, missing, (unsigned long long)twice_ms, (unsigned long long)view.replayed_ms,
+			(unsigned long long)view.lost_ms, (unsigned long long)view.uncertain_ms, view.error);
 }
 
 static unsigned number_of(const char *name, unsigned usual)
@@ -535,32 +559,47 @@ static void nothing_wrong(void **state)
 	choir_free();
 }
 
-static void each_fault_at_random_moments(void **state)
+static void each_fault(bool translated) RUNS_ON(control_role);
+static void each_fault(bool translated)
 {
-	ENTERS(control_role);
 	unsigned wanted = number_of("RELAY_MOMENTS", 2), acted = 0;
 	uint64_t reconnects = 0, rotations = 0;
 	for (unsigned made = 0; made < wanted; made += 2) {
 		print_message("RELAY_SEED=%u\n", world.seed);
 		sing(&(struct choir){.users = 2 * ARRAY_SIZE(faults), .cells = CELLS, .faults = faults, .fault_count = ARRAY_SIZE(faults),
-			.moments = 2});
+			.moments = 2, .translated = translated});
 		everybody_is_right("", &reconnects, &rotations);
 		acted += world.count;
 		choir_free();
 	}
-	print_message("%u faults of %zu kinds, %llu reconnects: %u words, none lost or doubled\n", acted, ARRAY_SIZE(faults),
-		(unsigned long long)reconnects, acted * CELLS);
+	print_message("%u faults of %zu kinds, %llu reconnects: %u words%s, none lost or doubled\n", acted, ARRAY_SIZE(faults),
+		(unsigned long long)reconnects, acted * CELLS, translated ? " and as many translations" : "");
+}
+
+static void each_fault_at_random_moments(void **state)
+{
+	ENTERS(control_role);
+	each_fault(false);
+}
+
+static void each_fault_while_words_are_translated(void **state)
+{
+	ENTERS(control_role);
+	each_fault(true);
 }
 
 static void rotation_is_not_heard(void **state)
 {
 	ENTERS(control_role);
 	uint64_t reconnects = 0, rotations = 0;
-	sing(&(struct choir){.users = 20, .cells = CELLS, .rotate_ms = 2500});
-	everybody_is_right("rotation", &reconnects, &rotations);
-	assert_int_equal(reconnects, 0);
-	assert_true(rotations >= 20 * 3);
-	choir_free();
+	for (int translated = 0; translated < 2; translated++) {
+		reconnects = rotations = 0;
+		sing(&(struct choir){.users = 20, .cells = CELLS, .rotate_ms = 2500, .translated = translated == 1});
+		everybody_is_right("rotation", &reconnects, &rotations);
+		assert_int_equal(reconnects, 0);
+		assert_true(rotations >= 20 * 3);
+		choir_free();
+	}
 }
 
 static void limits_set(unsigned concurrent, unsigned per_minute)
@@ -635,7 +674,9 @@ int main(void)
 		cmocka_unit_test(rotation_is_not_heard),
 		cmocka_unit_test(a_hundred_come_at_once_to_ten_places),
 		cmocka_unit_test(a_hundred_are_cut_off_and_return_at_once),
-		cmocka_unit_test(each_fault_at_random_moments), // last: the stand-in may hold connections that it was told to stall
+		// Last: the stand-in may hold connections that it was told to stall.
+		cmocka_unit_test(each_fault_while_words_are_translated),
+		cmocka_unit_test(each_fault_at_random_moments),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

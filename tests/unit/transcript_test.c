@@ -192,6 +192,81 @@ static void translation_stays_beside_its_words(void **state)
 	assert_string_equal(last.translation_language, "es");
 }
 
+// Words, not their translation: the connection dies between the two.
+static void a_lost_translation_is_asked_for_again(void **state)
+{
+	uint64_t from_ms;
+	assert_false(transcript_untranslated(transcript, &from_ms));
+	hear(" Hello;0;300;f;-;en;o\n world;300;600;f;-;en;o");
+	hear(" Hola;0;0;f;-;es;t\n mundo;0;0;f;-;es;t");
+	hear(" good;700;900;f;-;en;o\n day;900;1200;f;-;en;o"); // Hello world is translated
+	assert_true(transcript_untranslated(transcript, &from_ms));
+	assert_int_equal(from_ms, 600);
+	transcript_connected(transcript, 600);
+	hear(" good;100;300;n;-;en;o\n day;300;600;n;-;en;o");
+	assert_string_equal(interim, "Hello world good day"); // no word twice, not even for a moment
+	hear(" good;100;300;f;-;en;o\n day;300;600;f;-;en;o");
+	hear(" buen;0;0;f;-;es;t");
+	hear(" dia;0;0;f;-;es;t\n<end>;0;0;f");
+	assert_string_equal(finals, "Hello world good day=Hola mundo buen dia|");
+	assert_false(transcript_untranslated(transcript, &from_ms));
+}
+
+// Half of it came: the new connection says it from its beginning.
+static void half_a_translation_is_not_doubled(void **state)
+{
+	uint64_t from_ms;
+	hear(" good;0;300;f;-;en;o\n day;300;600;f;-;en;o\n buen;0;0;f;-;es;t");
+	assert_true(transcript_untranslated(transcript, &from_ms));
+	assert_int_equal(from_ms, 0);
+	transcript_connected(transcript, 0);
+	hear(" good;0;300;f;-;en;o\n day;300;600;f;-;en;o\n buen;0;0;f;-;es;t\n dia;0;0;f;-;es;t");
+	hear(" again;700;900;f;-;en;o\n otra;0;0;f;-;es;t\n<end>;0;0;f");
+	assert_string_equal(finals, "good day again=buen dia otra|");
+	// Heard again although it was whole: it stays out.
+	transcript_connected(transcript, 650);
+	hear(" again;50;250;f;-;en;o\n otra;0;0;f;-;es;t\n<end>;0;0;f\n more;400;500;f;-;en;o\n mas;0;0;f;-;es;t\n<end>;0;0;f");
+	assert_string_equal(finals, "good day again=buen dia otra|more=mas|");
+}
+
+static void a_message_that_comes_twice_is_translated_once(void **state)
+{
+	hear(" good;0;300;f;-;en;o");
+	hear(" buen;0;0;f;-;es;t");
+	hear(" buen;0;0;f;-;es;t");
+	hear(" day;300;600;f;-;en;o\n dia;0;0;f;-;es;t\n<end>;0;0;f");
+	assert_string_equal(finals, "good day=buen dia|");
+}
+
+static void an_endpoint_waits_for_the_translation_behind_it(void **state)
+{
+	hear(" good;0;300;f;-;en;o\n<end>;0;0;f");
+	hear(" buen;0;0;f;-;es;t");
+	assert_string_equal(finals, "");
+	hear(" day;300;600;f;-;en;o");
+	assert_string_equal(finals, "good=buen|");
+}
+
+// The connection lives, and nobody translates: the audio need not be kept for ever.
+static void a_translation_that_never_comes_is_given_up(void **state)
+{
+	uint64_t from_ms;
+	hear(" good;0;300;f;-;en;o");
+	for (unsigned i = 0; i < 120; i++)
+		hear("");
+	assert_false(transcript_untranslated(transcript, &from_ms));
+	for (unsigned i = 1; i < 40; i++) {
+		char line[64];
+		snprintf(line, sizeof(line), " word%u;%u;%u;f;-;en;o", i, i * 1000, i * 1000 + 900);
+		hear(line);
+	}
+	assert_true(transcript_untranslated(transcript, &from_ms));
+	assert_in_range(from_ms, 25000, 30000);
+	transcript_flush(transcript);
+	assert_false(transcript_untranslated(transcript, &from_ms));
+	assert_non_null(strstr(finals, "word39"));
+}
+
 static void speakers_keep_their_names(void **state)
 {
 	hear(" a;0;100;f;1\n<end>;0;0;f\n b;200;300;f;2\n<end>;0;0;f");
@@ -285,6 +360,11 @@ int main(void)
 		TEST(the_next_connection_repeats_nothing),
 		TEST(late_finals_are_taken),
 		TEST(translation_stays_beside_its_words),
+		TEST(a_lost_translation_is_asked_for_again),
+		TEST(half_a_translation_is_not_doubled),
+		TEST(a_message_that_comes_twice_is_translated_once),
+		TEST(an_endpoint_waits_for_the_translation_behind_it),
+		TEST(a_translation_that_never_comes_is_given_up),
 		TEST(speakers_keep_their_names),
 		TEST(one_speaker_stays_one),
 		TEST(history_resumes_by_number),
