@@ -40,7 +40,7 @@ struct soniox_stream {
 	struct soniox_link links[2];
 	struct soniox_link *link, *next; // next: of a rotation, NULL otherwise
 	enum soniox_state state;
-	uint64_t since_ns, retry_ns, end_ns; // end: ENDED at the latest; 0: goes on
+	uint64_t since_ns, down_since_ns, retry_ns, end_ns; // end: ENDED at the latest; 0: goes on
 	uint64_t rotate_ns;                  // the link's, 0: never
 	uint64_t confirmed;
 	uint64_t sent_max; // behind the last sample any link sent
@@ -140,6 +140,7 @@ static void finished(struct soniox_stream *stream)
 	transcript_flush(stream->transcript);
 	stream->uncertain += stream->sent_max - MIN_OF(stream->sent_max, stream->confirmed);
 	stream->confirmed = MAX_OF(stream->confirmed, stream->sent_max);
+	stream->down_since_ns = 0;
 	if (stream->end_ns == 0) {
 		enter(stream, SONIOX_IDLE);
 		return;
@@ -367,6 +368,8 @@ static void on_lost(struct soniox_link *link, const struct soniox_policy *policy
 		S("requestId", request_id[0] ? request_id : NULL), B("willRetry", policy->action != SONIOX_NEVER));
 	if (policy->alarm)
 		alarm_raise(stream, policy, text);
+	if (link != stream->next && stream->down_since_ns == 0)
+		stream->down_since_ns = !was_up ? stream->since_ns : stream->clock.unanswered_ns != 0 ? stream->clock.unanswered_ns : now;
 	if (link == stream->next) {
 		rotation_lost(stream, link, policy->action, now);
 		return;
@@ -402,6 +405,7 @@ static void on_answer(struct soniox_link *link, const struct soniox_answer *answ
 	uint64_t had_ms = (link->sent - link->base) / SONIOX_SAMPLES_PER_MS;
 	link->final_ms = MAX_OF(link->final_ms, MIN_OF(answer->final_ms, had_ms));
 	link->total_ms = MAX_OF(link->total_ms, MIN_OF(answer->total_ms, had_ms));
+	stream->down_since_ns = 0;
 	bool token = transcript_answer(stream->transcript, answer, now);
 	soniox_clock_message(&stream->clock, token, now);
 	uint64_t final = link->base + link->final_ms * SONIOX_SAMPLES_PER_MS, from_ms;
@@ -602,6 +606,7 @@ void soniox_stream_view(const struct soniox_stream *stream, struct soniox_view *
 		.exists = true,
 		.state = stream->state,
 		.since_ns = stream->since_ns,
+		.down_since_ns = stream->down_since_ns,
 		.queue_position = soniox_admission_position(&stream->service->admission, &link->ticket),
 		.clock = stream->clock,
 		.connections = stream->connections,

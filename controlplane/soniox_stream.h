@@ -31,6 +31,7 @@ struct soniox_view {
 	bool exists;
 	enum soniox_state state;
 	uint64_t since_ns; // in this state
+	uint64_t down_since_ns; // Soniox has not answered since, over all attempts; 0: it does, or need not
 	enum soniox_health health; // while LIVE
 	uint64_t health_since_ns;
 	unsigned queue_position; // 1: next

@@ -124,6 +124,7 @@ static void state_answer(struct question *question)
 	state.health = live ? (char *)(uintptr_t)soniox_health_word(view->health) : empty;
 	state.sentence = (char *)(uintptr_t)soniox_view_sentence(view, sentence, sizeof(sentence));
 	state.since_ms = clock_wall_us() / 1000 - age_ms(live ? view->health_since_ns : view->since_ns, now);
+	state.down_since_ms = view->down_since_ns == 0 ? 0 : clock_wall_us() / 1000 - age_ms(view->down_since_ns, now);
 	state.queue_position = view->queue_position;
 	state.audio_arrived_age_ms = age_ms(view->clock.arrived_ns, now);
 	state.audio_sent_age_ms = age_ms(view->clock.sent_ns, now);

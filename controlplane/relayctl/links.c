@@ -66,26 +66,22 @@ static void judge_cloud(const Relay__V1__Session *s, struct link *ret_link)
 		say(ret_link, LINK_BROKEN, s->since_ms, "no cloud has called StreamAudio", "");
 }
 
-// When Soniox was last heard of; never: since `otherwise`.
-static int64_t heard_ms(const Relay__V1__TranscribeState *t, int64_t now_ms, int64_t otherwise)
+static void judge_soniox(const Relay__V1__TranscribeState *t, struct link *ret_link)
 {
-	return t->message_age_ms >= 0 ? now_ms - t->message_age_ms : otherwise;
-}
-
-static void judge_soniox(const Relay__V1__TranscribeState *t, int64_t now_ms, struct link *ret_link)
-{
-	// An attempt is a fault's when the last thing that happened was one.
-	bool after_error = t->last_error[0] != '\0' && t->last_error_at_ms >= heard_ms(t, now_ms, 0);
-	if (is(t->state, "live") && is(t->health, "stalled"))
-		say(ret_link, LINK_BROKEN, t->since_ms, t->sentence, "");
-	else if (is(t->state, "live") || is(t->state, "finishing"))
+	bool down = t->down_since_ms != 0, live = is(t->state, "live");
+	const char *why = t->last_error[0] != '\0' ? t->last_error : t->sentence;
+	if (is(t->state, "stopped"))
+		say(ret_link, LINK_BROKEN, down ? t->down_since_ms : t->since_ms, t->sentence, "");
+	else if (live && is(t->health, "stalled"))
+		say(ret_link, LINK_BROKEN, down ? t->down_since_ms : t->since_ms, t->sentence, "");
+	else if (live && down)
+		say(ret_link, LINK_BROKEN, t->down_since_ms, "connected and not answered yet; before: ", why);
+	else if (live || is(t->state, "finishing"))
 		say(ret_link, LINK_OK, is(t->health, "healthy") ? t->since_ms : 0, "connected", "");
-	else if (is(t->state, "stopped"))
-		say(ret_link, LINK_BROKEN, t->since_ms, t->sentence, "");
-	else if (is(t->state, "retrying") || (is(t->state, "connecting") && after_error))
-		say(ret_link, LINK_BROKEN, heard_ms(t, now_ms, t->since_ms), "no connection: ", t->last_error[0] ? t->last_error : t->sentence);
+	else if (is(t->state, "retrying") || (is(t->state, "connecting") && down))
+		say(ret_link, LINK_BROKEN, down ? t->down_since_ms : t->since_ms, "no connection: ", why);
 	else
-		say(ret_link, LINK_WAITS, t->since_ms, t->sentence, "");
+		say(ret_link, LINK_WAITS, down ? t->down_since_ms : t->since_ms, t->sentence, "");
 }
 
 static void judge_words(const Relay__V1__TranscribeState *t, bool audio, enum link_state soniox, int64_t now_ms, struct link *ret_link)
@@ -110,7 +106,7 @@ void links_judge(const Relay__V1__Session *session, const Relay__V1__TranscribeS
 		say(&ret_links[LINK_WORDS], LINK_OFF, 0, "", "");
 		return;
 	}
-	judge_soniox(transcription, now_ms, &ret_links[LINK_SONIOX]);
+	judge_soniox(transcription, &ret_links[LINK_SONIOX]);
 	judge_words(transcription, ret_links[LINK_AUDIO].state == LINK_OK, ret_links[LINK_SONIOX].state, now_ms, &ret_links[LINK_WORDS]);
 }
 

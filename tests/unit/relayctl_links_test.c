@@ -123,17 +123,24 @@ static void soniox_is_broken(void **state)
 	expect("ok ok ok BROKEN waits");
 	words.state = TEXT("connecting");
 	expect("ok ok ok waits waits");
+	// Over all attempts the link is broken since it broke, whatever began when.
 	words.last_error = TEXT("connection refused");
 	words.last_error_at_ms = NOW - 50;
-	words.message_age_ms = 9000;
-	expect("ok ok ok BROKEN waits");
-	expect_since(LINK_SONIOX, NOW - 9000, "connection refused");
-	words.state = TEXT("retrying");
-	words.message_age_ms = -1;
-	expect("ok ok ok BROKEN waits");
-	expect_since(LINK_SONIOX, 3000, "connection refused");
+	words.message_age_ms = 600000; // there was nothing to say for long
+	words.down_since_ms = NOW - 9000;
+	static const char *const attempts[] = {"connecting", "retrying", "live", "stopped"};
+	for (unsigned i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+		words.state = TEXT(attempts[i]);
+		words.since_ms = NOW - 10 * i;
+		expect("ok ok ok BROKEN waits");
+		expect_since(LINK_SONIOX, NOW - 9000, i < 3 ? "connection refused" : "as it is");
+	}
 	words.state = TEXT("queued");
 	expect("ok ok ok waits waits");
+	expect_since(LINK_SONIOX, NOW - 9000, "as it is");
+	words.state = TEXT("live"); // and answered
+	words.down_since_ms = 0;
+	expect("ok ok ok ok ok");
 }
 
 static void audio_without_words(void **state)
