@@ -61,7 +61,9 @@ static void on_event(void *arg, struct ws *ws, const struct ws_event *event)
 		lose(link, soniox_policy_for(NULL, 0), event->text, "");
 		break;
 	case WS_FAILED: // a refused upgrade counts like an error frame
-		lose(link, event->http_status != 0 ? soniox_policy_for(NULL, event->http_status) : &soniox_unreachable, event->text, "");
+		lose(link, event->untrusted ? &soniox_untrusted : event->http_status != 0 ? soniox_policy_for(NULL, event->http_status)
+											   : &soniox_unreachable,
+			event->text, "");
 		break;
 	}
 }

@@ -25,7 +25,9 @@ static const struct soniox_policy policies[] = {
 
 static const struct soniox_policy lost = {"", 0, SONIOX_RETRY_NOW, false, "the connection to Soniox was lost"};
 const struct soniox_policy soniox_unreachable = {"", 0, SONIOX_RETRY_SOON, false, "Soniox cannot be reached"};
+const struct soniox_policy soniox_untrusted = {"", 0, SONIOX_RETRY_SOON, true, "what answers in Soniox' place is not believed to be Soniox"};
 const struct soniox_policy soniox_unintelligible = {"", 0, SONIOX_RETRY_SOON, false, "Soniox' answer is not understood"};
+static const struct soniox_policy elsewhere = {"", 300, SONIOX_RETRY_SOON, true, "Soniox' address sends elsewhere, where relay does not take the key"};
 static const struct soniox_policy unknown_request = {"", 400, SONIOX_NEVER, true, "Soniox refuses with an error relay does not know"};
 static const struct soniox_policy unknown_server = {"", 500, SONIOX_RETRY_SOON, false, "Soniox failed with an error relay does not know"};
 
@@ -39,5 +41,7 @@ const struct soniox_policy *soniox_policy_for(const char *type, int code)
 	for (size_t i = 0; i < ARRAY_SIZE(policies); i++)
 		if (policies[i].code == code)
 			return &policies[i];
+	if (code >= 300 && code < 400)
+		return &elsewhere;
 	return code >= 400 && code < 500 ? &unknown_request : &unknown_server;
 }

@@ -37,6 +37,7 @@ struct ws {
 	char addresses[ADDRESSES_MAX][INET6_ADDRSTRLEN];
 	unsigned address_count, address_next;
 	int status; // of the refused upgrade
+	bool untrusted; // the last address
 	char last_error[256];
 	ws_event_fn *event;
 	void *arg;
@@ -59,7 +60,7 @@ static void finish(struct ws *ws, enum ws_event_type type, const char *text)
 	char clean[512];
 	log_redact(text, clean, sizeof(clean));
 	request_text_clean(clean);
-	struct ws_event event = {.type = type, .http_status = ws->status, .text = clean};
+	struct ws_event event = {.type = type, .http_status = ws->status, .untrusted = ws->untrusted, .text = clean};
 	ws->phase = WS_ENDED;
 	control_timer_stop(&ws->timer);
 	ws_io_close(ws->io);
@@ -74,6 +75,7 @@ static void on_attempt_limit(void *arg)
 	ENTERS(control_role);
 	struct ws *ws = arg;
 	snprintf(ws->last_error, sizeof(ws->last_error), "no answer within %u ms", ws->limit_ms);
+	ws->untrusted = false;
 	try_next(ws);
 }
 
@@ -173,6 +175,7 @@ static void on_end(struct ws *ws, const struct ws_io_event *event)
 	} else {
 		snprintf(ws->last_error, sizeof(ws->last_error), "%s%.200s",
 			event->status == 101 ? "the server's answer to the handshake is wrong: " : "", event->text);
+		ws->untrusted = event->untrusted;
 		try_next(ws);
 	}
 }

@@ -22,6 +22,7 @@ struct ws_event {
 	size_t bytes;
 	bool is_text;
 	int http_status;
+	bool untrusted; // FAILED: at the last address the server's certificate was not believed
 	const char *text; // tokens cut out
 };
 // Runs on control.

@@ -55,6 +55,7 @@ struct ws_io {
 	lws_retry_bo_t idle; // pings; the library keeps a pointer to it
 	struct node start, close, open, end, gone;
 	// the last event; written by io before NODE_END is queued
+	bool untrusted;
 	bool was_open;
 	int status;
 	char text[512];
@@ -293,6 +294,7 @@ static int on_request(struct ws_io *io, struct lws *wsi, uint8_t **at, size_t le
 		int ok = certificate == NULL ? 0 : X509_check_ip_asc(certificate, io->address, 0);
 		X509_free(certificate);
 		if (ok != 1) {
+			io->untrusted = true;
 			end(io, "the certificate is not for %s", io->address);
 			return -1;
 		}
@@ -314,6 +316,7 @@ static void on_refused(struct ws_io *io, struct lws *wsi, const char *text, size
 		io->status = (int)status;
 	SSL *ssl = io->secure ? lws_get_ssl(wsi) : NULL;
 	long verified = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
+	io->untrusted |= verified != X509_V_OK;
 	if (verified != X509_V_OK) // the library has no words for it
 		end(io, "the server's certificate is refused: %s", X509_verify_cert_error_string(verified));
 	else if (text == NULL || bytes == 0 || text[0] == '\0')
@@ -630,6 +633,7 @@ static void deliver(struct node *node)
 	case NODE_END:
 		event.type = WS_IO_END;
 		event.status = io->status;
+		event.untrusted = io->untrusted;
 		event.text = io->text;
 		event.data = io->body;
 		event.bytes = io->body_bytes;

@@ -18,7 +18,7 @@ enum ws_io_event_type {
 
 struct ws_io_event {
 	enum ws_io_event_type type;
-	bool was_open, is_text;
+	bool was_open, is_text, untrusted;
 	int status;
 	const uint8_t *data;
 	size_t bytes;

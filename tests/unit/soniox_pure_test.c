@@ -151,7 +151,7 @@ static void every_error_has_its_policy(void **state)
 		// without a type the number decides; the type wins over the number
 		{"", 429, SONIOX_RETRY_LATER, true}, {NULL, 503, SONIOX_RETRY_NOW, false}, {"request_timeout", 400, SONIOX_RETRY_NOW, false},
 		{NULL, 0, SONIOX_RETRY_NOW, false}, {"new_type", 418, SONIOX_NEVER, true}, {"new_type", 507, SONIOX_RETRY_SOON, false},
-		{NULL, 302, SONIOX_RETRY_SOON, false},
+		{NULL, 302, SONIOX_RETRY_SOON, true}, {NULL, 200, SONIOX_RETRY_SOON, false},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		const struct soniox_policy *policy = soniox_policy_for(cases[i].type, cases[i].code);

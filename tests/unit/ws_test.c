@@ -310,6 +310,7 @@ struct trial {
 	unsigned opens, messages, ends;
 	enum ws_event_type end;
 	int status;
+	bool untrusted;
 	char text[512];
 	uint8_t *data; // of the last message
 	size_t bytes;
@@ -354,6 +355,7 @@ static void on_event(void *arg, struct ws *ws, const struct ws_event *event)
 		trial->ends++;
 		trial->end = event->type;
 		trial->status = event->http_status;
+		trial->untrusted = event->untrusted;
 		snprintf(trial->text, sizeof(trial->text), "%s", event->text);
 	}
 	ws_close(ws);
@@ -699,6 +701,7 @@ static void tls_trial(const char *names, const char *host, bool trusted, bool su
 		assert_int_equal(trial.end, WS_FAILED);
 		if (strcasestr(trial.text, "certificate") == NULL)
 			fail_msg("\"%s\" does not say that it is the certificate", trial.text);
+		assert_true(trial.untrusted);
 		assert_string_equal(server.last_request, ""); // the token was not shown
 	}
 	free(trial.data);
