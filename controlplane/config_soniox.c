@@ -37,7 +37,7 @@ int config_soniox_defaults(struct config *config)
 {
 	config->soniox.enabled = SONIOX_OFF;
 	config->soniox.audio = SONIOX_PCM;
-	config->soniox.replay_ms = 15000;
+	config->soniox.replay_ms = 30000;
 	config->soniox.concurrent = 10;
 	config->soniox.per_minute = 100;
 	config->soniox.rotate_ms = 290 * 60000;

@@ -35,5 +35,9 @@ const char *soniox_view_sentence(const struct soniox_view *view, char *ret_text,
 		snprintf(ret_text, size, "%s: %s", states[view->state].sentence, view->error);
 	else
 		snprintf(ret_text, size, "%s", states[view->state].sentence);
+	size_t length = strlen(ret_text);
+	if (view->lost_ms + view->uncertain_ms > 0)
+		snprintf(ret_text + length, size - length, "; so far %llu ms were never sent and %llu ms perhaps not heard",
+			(unsigned long long)view->lost_ms, (unsigned long long)view->uncertain_ms);
 	return ret_text;
 }

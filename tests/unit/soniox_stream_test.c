@@ -20,10 +20,13 @@
 #define WORD_MS 500
 #define SPOKEN_MS 400
 #define FINAL_AFTER_MS 700
+#define FINAL_AFTER_MAX_MS 10000 // while the service is behind
 #define CONNECT_MS 60
 #define MS UINT64_C(1000000)
 #define CONNECTIONS_MAX 4
+#define MESSAGE_BYTES 4096
 #define ROTATE_MS (290u * 60000) // as configured by default
+#define REPLAY_MS 30000          // also
 
 enum fault {
 	NO_FAULT, RESET, STALL, DUPLICATE, LATE, REFUSED, SILENT_SERVER, JUNK, NOT_FINISHED, ERROR_FRAME,
@@ -40,7 +43,7 @@ struct ws {
 	unsigned words_final; // number of the next word that is not final
 	bool stalled, is_ogg;
 	unsigned pre_skip; // packets of 20 ms still to come before the first that counts
-	char outbox[64][2048];
+	char outbox[64][MESSAGE_BYTES];
 	unsigned out_first, out_count;
 	unsigned keepalives, finalizes;
 };
@@ -59,9 +62,10 @@ static struct {
 	uint64_t dead_until_ns; // no connection opens
 	bool fault_done, finish_withheld;
 	bool gap_allowed;
+	unsigned final_after_ms;
 	uint64_t final_known_ms; // as delivered
 	uint64_t ms_heard_total; // by all connections
-	char held[2048];         // LATE
+	char held[MESSAGE_BYTES];         // LATE
 	uint32_t seed;
 	unsigned keepalives, finalizes, gaps, eos;
 	bool ogg_expected;
@@ -109,14 +113,14 @@ static void out(struct ws *ws, const char *text)
 // What the recogniser says after each message: what became final, and what is heard but not final.
 static void recognise(struct ws *ws)
 {
-	char text[2048];
+	char text[MESSAGE_BYTES];
 	int n = snprintf(text, sizeof(text), "{\"tokens\":[");
 	bool first = true;
 	unsigned spoken = (unsigned)((ws->heard_ms + WORD_MS - SPOKEN_MS) / WORD_MS);
 	uint64_t final_end = 0;
 	for (unsigned k = ws->words_final; k < spoken; k++) {
 		uint64_t start = (uint64_t)k * WORD_MS, end = start + SPOKEN_MS;
-		bool is_final = ws->ended || ws->heard_ms >= end + FINAL_AFTER_MS, half = ws->first_ms > start;
+		bool is_final = ws->ended || ws->heard_ms >= end + world.final_after_ms, half = ws->first_ms > start;
 		if (end <= ws->first_ms)
 			continue;
 		if (start < ws->first_ms)
@@ -432,12 +436,13 @@ static void begin(uint32_t seed)
 	memset(&world, 0, sizeof(world));
 	world.now_ns = 1000 * MS;
 	world.seed = seed;
+	world.final_after_ms = FINAL_AFTER_MS;
 	words[0] = '\0';
 	words_length = 0;
 	spoken_ms = next_run_ns = last_seq = 0;
 	service = (struct soniox_service){
 		.ops = {fake_connect, fake_send, fake_send_text, fake_queued, fake_close, fake_now, fake_random},
-		.url = "ws://127.0.0.1/", .key = "key", .ca_file = "", .replay_ms = 15000, .idle_ms = 300000, .stall_ms = 10000,
+		.url = "ws://127.0.0.1/", .key = "key", .ca_file = "", .replay_ms = REPLAY_MS, .idle_ms = 300000, .stall_ms = 10000,
 		.connect_limit_ms = 10000, .history_segments = 1000, .history_bytes = 1 << 20};
 	assert_int_equal(soniox_admission_init(&service.admission, 10, 100), 0);
 	pcm = pcm_create(10000);
@@ -701,20 +706,52 @@ static void rotation_without_a_place_breaks_first(void **state)
 
 static void an_outage_longer_than_the_replay_is_told(void **state)
 {
+	struct soniox_view seen;
 	begin(1);
 	world.fault = SILENT_SERVER;
 	world.gap_allowed = true;
 	steps(10000, true);
 	world.fault_ns = world.now_ns;
 	steps(10, true);
-	world.dead_until_ns = world.now_ns + 30000 * MS;
-	steps(50000, true);
+	world.dead_until_ns = world.now_ns + 45000 * MS;
+	steps(20000, true);
+	uint64_t began_ns = world.now_ns - 20000 * MS;
+	for (unsigned i = 0; i < 20; i++) { // since then it is down, over all attempts
+		steps(1000, true);
+		view(&seen);
+		assert_in_range(seen.down_since_ns, began_ns - 200 * MS, began_ns);
+	}
+	steps(25000, true);
 	until_ended(5000);
-	struct soniox_view seen;
 	view(&seen);
+	assert_int_equal(seen.down_since_ns, 0);
 	assert_in_range(seen.lost_ms, 14000, 27000);
-	assert_int_equal(seen.sent_ms + seen.lost_ms >= 60000, 1);
+	assert_int_equal(seen.sent_ms + seen.lost_ms >= 75000, 1);
+	char sentence[512];
+	assert_non_null(strstr(soniox_view_sentence(&seen, sentence, sizeof(sentence)), "ms were never sent"));
 	finish();
+}
+
+// Finals come 10 s late, then nothing at all: until that is noticed and another connection stands, the replay holds all that was not
+// final.
+static void a_stall_of_a_service_that_is_behind(void **state)
+{
+	for (uint32_t seed = 0; seed < 20; seed++) {
+		begin(seed);
+		world.final_after_ms = FINAL_AFTER_MAX_MS;
+		world.fault = STALL;
+		world.fault_ns = world.now_ns + (12000 + fake_random() % 10000) * MS;
+		steps(60000, true);
+		until_ended(30000);
+		assert_true(world.fault_done);
+		assert_words(0, 120);
+		struct soniox_view seen;
+		char sentence[512];
+		view(&seen);
+		assert_int_equal(seen.lost_ms + seen.uncertain_ms, 0);
+		assert_null(strstr(soniox_view_sentence(&seen, sentence, sizeof(sentence)), "never sent"));
+		finish();
+	}
 }
 
 static void options_change_beside_the_old_connection(void **state)
@@ -852,6 +889,7 @@ int main(void)
 		cmocka_unit_test(long_speech_is_rotated_in_time),
 		cmocka_unit_test(rotation_without_a_place_breaks_first),
 		cmocka_unit_test(an_outage_longer_than_the_replay_is_told),
+		cmocka_unit_test(a_stall_of_a_service_that_is_behind),
 		cmocka_unit_test(options_change_beside_the_old_connection),
 		cmocka_unit_test(finalize_is_not_too_often),
 		cmocka_unit_test_setup_teardown(packets_go_as_they_came, opus_setup, opus_teardown),
