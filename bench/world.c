@@ -15,7 +15,6 @@
 #define PORTS_PER_ADDRESS 60000u
 #define PT_OPUS 111
 #define PT_RED 63
-#define PEER_IP 0x0a630101u
 
 struct world world;
 
@@ -52,8 +51,8 @@ ROLE_UNCHECKED void world_start(int core)
 	world.wire = rte_ring_create("wire", 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	if (world.wire == NULL)
 		check(-ENOMEM, "wire", NULL);
-	struct rte_ring *none = rte_ring_create("wire_out", 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-	int port = none == NULL ? -1 : rte_eth_from_rings("bench", &world.wire, 1, &none, 1, 0);
+	world.wire_out = rte_ring_create("wire_out", 64, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	int port = world.wire_out == NULL ? -1 : rte_eth_from_rings("bench", &world.wire, 1, &world.wire_out, 1, 0);
 	struct rte_eth_conf conf = {0};
 	if (port < 0 || rte_eth_dev_configure((uint16_t)port, 1, 1, &conf) != 0 ||
 		rte_eth_rx_queue_setup((uint16_t)port, 0, 64, SOCKET_ID_ANY, NULL, plane.pool) != 0 ||
@@ -61,6 +60,8 @@ ROLE_UNCHECKED void world_start(int core)
 		rte_eth_dev_start((uint16_t)port) != 0)
 		check(-EIO, "ring device", NULL);
 	plane.ports[0].id = (uint16_t)port;
+	struct rte_ether_addr peer = {{2, 0, 0, 0, 0, 1}};
+	neighbour_set(plane.ports[0].neighbours, neighbour_find(plane.ports[0].neighbours, WORLD_PEER.ip, true), neighbour_pack(&peer));
 	for (unsigned p = 1; p < DATAPLANE_PORTS_MAX; p++) { // one address each
 		plane.ports[p] = plane.ports[0];
 		plane.ports[p].config.address = WORLD_IP + p;
@@ -98,6 +99,7 @@ static struct transport *transport_make(unsigned index, const struct world_sessi
 	memset(transport, 0, sizeof(*transport));
 	transport->id = (uint64_t)(index + 1) << 20 | index;
 	transport->local = address_of(index);
+	transport->port = (uint16_t)(index / PORTS_PER_ADDRESS);
 	transport->generation = 1;
 	transport->source = session->source;
 	transport->home = home_of(session->source);
@@ -142,7 +144,7 @@ ROLE_UNCHECKED void world_open(const struct world_config *config)
 	rcu_offline(0);
 	for (unsigned i = 0; i < config->sessions; i++) {
 		struct world_session *session = &world.sessions[i];
-		struct source_config source = {.input = SOURCE_TRACK};
+		struct source_config source = {.input = config->data ? SOURCE_DATA : SOURCE_TRACK};
 		session->ssrc = 0x10000000u + i * 2654435761u % 0x0fffffffu;
 		session->seq = 1000;
 		session->pcm = pcm_create(config->ring_ms);
@@ -161,6 +163,8 @@ ROLE_UNCHECKED void world_open(const struct world_config *config)
 		atomic_store(&home->published, 1);
 		atomic_store(&home->heard, 1); // control knows already
 		session_settle(session);
+		if (config->data)
+			world_data_open(i);
 	}
 	rcu_online(0);
 }
@@ -173,6 +177,8 @@ void world_close(void)
 	for (unsigned i = 0; i < world.config.sessions; i++) {
 		struct world_session *session = &world.sessions[i];
 		transport_table_remove(session->transport);
+		if (world.config.data)
+			world_data_close(i);
 		srtp_destroy(session->transport->rx.srtp);
 		free(session->transport);
 		struct home *home = home_of(session->source);
@@ -210,17 +216,36 @@ static uint16_t payload_build(uint8_t *at, const uint8_t *before, const uint8_t 
 	return 5 + 2 * SPEECH_BYTES;
 }
 
+size_t world_headers(unsigned index, uint8_t *frame, size_t bytes)
+{
+	uint8_t *ip = frame + 14, *udp = ip + 20;
+	struct endpoint local = address_of(index);
+	memset(frame, 0, WORLD_HEADERS_BYTES);
+	memcpy(frame, &plane.ports[0].mac, 6);
+	frame[6] = 2;
+	put_be16(frame + 12, 0x0800);
+	ip[0] = 0x45;
+	put_be16(ip + 2, (uint16_t)(28 + bytes));
+	ip[8] = 64;
+	ip[9] = 17;
+	put_be32(ip + 12, WORLD_PEER.ip);
+	put_be32(ip + 16, local.ip);
+	uint16_t sum = (uint16_t)~rte_raw_cksum(ip, 20);
+	memcpy(ip + 10, &sum, 2);
+	put_be16(udp, WORLD_PEER.port);
+	put_be16(udp + 2, local.port);
+	put_be16(udp + 4, (uint16_t)(8 + bytes));
+	sum = rte_ipv4_udptcp_cksum((const struct rte_ipv4_hdr *)(const void *)ip, udp);
+	memcpy(udp + 6, &sum, 2);
+	return WORLD_HEADERS_BYTES + bytes;
+}
+
 static void frame_build(struct world_frame *frame, unsigned index, struct srtp_mgr *mgr)
 {
 	ENTERS(worker_role);
 	struct world_session *session = &world.sessions[index];
-	uint8_t *eth = frame->data, *ip = eth + 14, *udp = ip + 20, *rtp = udp + 8;
+	uint8_t *rtp = frame->data + WORLD_HEADERS_BYTES;
 	unsigned at = world.round + index * 7;
-	struct endpoint local = address_of(index);
-	memset(eth, 0, 42);
-	memcpy(eth, &plane.ports[0].mac, 6);
-	eth[6] = 2;
-	put_be16(eth + 12, 0x0800);
 	rtp[0] = 0x80;
 	rtp[1] = world.config.red ? PT_RED : PT_OPUS;
 	put_be16(rtp + 2, session->seq);
@@ -231,20 +256,7 @@ static void frame_build(struct world_frame *frame, unsigned index, struct srtp_m
 	session->seq++;
 	if (srtp_protect(mgr, world.sender, rtp, &bytes) != 0)
 		check(-EIO, "protect", NULL);
-	ip[0] = 0x45;
-	put_be16(ip + 2, (uint16_t)(28 + bytes));
-	ip[8] = 64;
-	ip[9] = 17;
-	put_be32(ip + 12, PEER_IP);
-	put_be32(ip + 16, local.ip);
-	uint16_t sum = (uint16_t)~rte_raw_cksum(ip, 20);
-	memcpy(ip + 10, &sum, 2);
-	put_be16(udp, 7882);
-	put_be16(udp + 2, local.port);
-	put_be16(udp + 4, (uint16_t)(8 + bytes));
-	sum = rte_ipv4_udptcp_cksum((const struct rte_ipv4_hdr *)(const void *)ip, udp);
-	memcpy(udp + 6, &sum, 2);
-	frame->bytes = (uint16_t)(42 + bytes);
+	frame->bytes = (uint16_t)world_headers(index, frame->data, bytes);
 }
 
 void world_prepare(unsigned rounds)

@@ -16,6 +16,9 @@
 #define WORLD_FRAME_BYTES 384
 #define WORLD_SPEECH_FRAMES 250
 #define WORLD_IP 0x0a630102u // 10.99.1.2; further addresses where the ports of one do not do
+#define WORLD_PEER ((struct endpoint){0x0a630101u, 7882})
+#define WORLD_HEADERS_BYTES 42 // Ethernet, IPv4, UDP
+#define WORLD_DATA_BYTES 1024  // room for a frame of the data way
 
 struct world_config {
 	unsigned sessions;
@@ -23,6 +26,7 @@ struct world_config {
 	enum srtp_profile profile;
 	bool red; // each packet carries its predecessor too
 	bool passing; // nobody wants PCM: packets are handed on undecoded
+	bool data;    // they speak by data packets (world_data_frame), not by a track
 };
 
 struct world_session {
@@ -46,7 +50,7 @@ struct world {
 	unsigned next, round;
 	struct srtp *sender; // its keys are everybody's
 	struct srtp_keys keys;
-	struct rte_ring *wire;
+	struct rte_ring *wire, *wire_out;
 	uint8_t speech[WORLD_SPEECH_FRAMES][SPEECH_BYTES];
 };
 
@@ -65,6 +69,12 @@ void world_report(void);
 // Puts the block's next packets into mbufs that were taken from the pool, and those onto the wire.
 // *ret_port: whose they are; a burst is cut where the address changes.
 unsigned world_feed(struct rte_mbuf **mbufs, unsigned count, unsigned *ret_port);
+// Puts Ethernet, IPv4 and UDP before the payload that begins at WORLD_HEADERS_BYTES; returns the frame's length.
+size_t world_headers(unsigned index, uint8_t *frame, size_t bytes);
+// The next 20 ms of a session's data way, in a frame of WORLD_DATA_BYTES; its PCM begins with the stamp. Returns its length.
+size_t world_data_frame(unsigned index, uint64_t stamp, uint8_t *frame);
+void world_data_open(unsigned index); // by world_open and world_close
+void world_data_close(unsigned index);
 const struct srtp *world_srtp(const struct world_session *session);
 static inline struct worker *world_worker(void)
 {

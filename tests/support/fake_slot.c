@@ -11,7 +11,9 @@
 
 #include "controlplane/svc_backend.h"
 
+#ifndef FAKE_USERS_MAX
 #define FAKE_USERS_MAX 64
+#endif
 
 struct fake_work {
 	struct fake_work *next;
