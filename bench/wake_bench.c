@@ -112,7 +112,7 @@ static void cursor_run(unsigned table, unsigned rounds, unsigned period_us, bool
 	struct bench_series cost = {0};
 	pthread_t thread;
 	reader.waker.event_fd = eventfd(0, EFD_CLOEXEC);
-	pcm_waker_add(reader.pcm, &reader.waker);
+	pcm_waker_add(reader.pcm, &reader.waker, 0);
 	bench_unpin();
 	pthread_create(&thread, NULL, reader_main, &reader);
 	bench_pin(bench_core());

@@ -461,20 +461,22 @@ void *call_worker_main(void *arg)
 	for (unsigned i = 0; i < ARRAY_SIZE(worker->arms); i++)
 		worker->arms[i].missing = worker->arms[i].service != NULL ? worker->arms[i].service->slots : 0;
 	for (uint64_t tick_ns = 0;;) {
-		// Asleep first, then look: what comes after the look finds us asleep and wakes us.
-		atomic_store(&worker->wake.waker.asleep, 1);
+		// Asleep first, then look: what comes after the look finds us asleep and wakes us. Who has rung has set it to 0; if nobody
+		// has, there is nothing new since the last look.
+		bool rung = atomic_exchange(&worker->wake.waker.asleep, 1) == 0;
 		mail_take(worker, NULL, true);
 		uint64_t now_ns = clock_mono_ns();
-		uint64_t next_ns = svc_stream_run(worker, now_ns);
+		uint64_t next_ns = svc_stream_run(worker, now_ns, rung);
 		next_ns = MIN_OF(next_ns, housekeeping(worker, now_ns, &tick_ns));
 		grpc_event event = grpc_completion_queue_next(worker->queue, deadline_of(next_ns, now_ns), NULL);
-		atomic_store(&worker->wake.waker.asleep, 0);
 		uint64_t began_ns = clock_mono_ns();
 		while (event.type == GRPC_OP_COMPLETE) {
 			struct call_tag *tag = event.tag;
 			tag->fn(tag, event.success != 0);
-			if (clock_mono_ns() - began_ns > TURN_NS)
+			if (clock_mono_ns() - began_ns > TURN_NS) {
+				atomic_store(&worker->wake.waker.asleep, 0); // busy: the next look comes without being rung for
 				break;
+			}
 			event = grpc_completion_queue_next(worker->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
 		}
 		if (event.type == GRPC_QUEUE_SHUTDOWN)
@@ -486,5 +488,6 @@ void *call_worker_main(void *arg)
 		worker->calls->refs = 1;
 		call_unref(worker->calls);
 	}
+	svc_stream_finish(worker);
 	return NULL;
 }

@@ -75,6 +75,20 @@ struct call_service {
 	unsigned workers;                         // offered on the first so many
 };
 
+// The rings that a worker's streams read (svc_stream.c), by the place that the rings' writers mark.
+struct stream_place {
+	struct pcm *pcm;      // NULL: free
+	struct stream *first; // usually the only one; two while one takes the other's place
+	uint64_t due_ns;      // a look at it is due then, whatever is written
+};
+
+struct stream_places {
+	_Atomic(uint64_t) marks[PCM_PLACES / 64];
+	struct stream_place *list;
+	unsigned count, size; // places below count have been used
+	uint64_t due_ns;      // of the earliest
+};
+
 struct call_worker {
 	unsigned index;
 	grpc_completion_queue *queue;
@@ -82,7 +96,7 @@ struct call_worker {
 	struct call_tag wake_tag;
 	_Atomic(struct call_mail *) inbox;
 	struct call *calls OWNED_BY(io_role);
-	struct stream *streams OWNED_BY(io_role); // svc_stream.c: attached StreamAudio calls
+	struct stream_places places OWNED_BY(io_role); // but for the marks
 	struct stream *detaches OWNED_BY(io_role); // svc_stream.c: to be tried again
 	unsigned finishing OWNED_BY(io_role);     // calls whose status is on its way
 	bool seen_draining OWNED_BY(io_role);

@@ -261,7 +261,9 @@ ROLE_UNCHECKED static void worker_reset(struct call_worker *worker, unsigned ind
 	worker->index = index;
 	worker->wake_tag.fn = on_wake;
 	worker->calls = NULL;
-	worker->streams = worker->detaches = NULL;
+	worker->places.count = 0;
+	worker->wake.waker.marks = worker->places.marks;
+	worker->detaches = NULL;
 	worker->finishing = 0;
 	worker->seen_draining = false;
 	worker->arms[0].service = &bridge;

@@ -45,7 +45,8 @@ struct stream {
 	bool attached OWNED_BY(control_role);
 	// worker
 	struct call *call OWNED_BY(io_role); // NULL: the call is gone
-	struct stream *prev, *next OWNED_BY(io_role);
+	struct stream *next OWNED_BY(io_role); // of its place, or of the detaches that are to be tried again
+	unsigned place OWNED_BY(io_role);      // while running
 	bool running OWNED_BY(io_role), ended OWNED_BY(io_role);
 	uint64_t cursor OWNED_BY(io_role);
 	bool live OWNED_BY(io_role);          // has caught up with the ring once: from then on latency is ours
@@ -130,31 +131,50 @@ static void detach_on_control(void *arg)
 
 // ---- the worker: life
 
-// The same ring may have a second stream on this worker: the one that replaces this one.
-static bool ring_in_use(const struct call_worker *worker, const struct pcm *pcm) RUNS_ON(io_role);
-static bool ring_in_use(const struct call_worker *worker, const struct pcm *pcm)
+// The ring's place, or a new one that its writers are told of. -1: no memory, or no room in the ring.
+static int place_of(struct call_worker *worker, struct pcm *pcm) RUNS_ON(io_role);
+static int place_of(struct call_worker *worker, struct pcm *pcm)
 {
-	for (const struct stream *s = worker->streams; s != NULL; s = s->next)
-		if (s->slot.pcm == pcm)
-			return true;
-	return false;
+	struct stream_places *places = &worker->places;
+	unsigned at = places->count;
+	for (unsigned i = 0; i < places->count; i++) {
+		if (places->list[i].pcm == pcm)
+			return (int)i;
+		if (places->list[i].pcm == NULL)
+			at = MIN_OF(at, i);
+	}
+	if (at == places->size) {
+		unsigned size = MAX_OF(places->size * 2, 64u);
+		struct stream_place *list = size <= PCM_PLACES ? realloc(places->list, size * sizeof(list[0])) : NULL;
+		if (list == NULL)
+			return -1;
+		places->list = list;
+		places->size = size;
+	}
+	if (pcm_waker_add(pcm, &worker->wake.waker, (uint16_t)at) < 0)
+		return -1;
+	places->list[at] = (struct stream_place){.pcm = pcm};
+	places->count = MAX_OF(places->count, at + 1);
+	return (int)at;
 }
 
-static void run_begin(struct stream *stream) RUNS_ON(io_role);
-static void run_begin(struct stream *stream)
+// False: there is no room for it.
+static bool run_begin(struct stream *stream) RUNS_ON(io_role);
+static bool run_begin(struct stream *stream)
 {
-	struct call_worker *worker = stream->worker;
+	struct stream_places *places = &stream->worker->places;
+	int at = place_of(stream->worker, stream->slot.pcm);
+	if (at < 0)
+		return false;
+	struct stream_place *place = &places->list[at];
 	stream->cursor = stream->slot.cursor;
 	stream->live = stream->cursor == pcm_head(stream->slot.pcm);
-	bool registered = ring_in_use(worker, stream->slot.pcm);
-	stream->prev = NULL;
-	stream->next = worker->streams;
-	if (stream->next != NULL)
-		stream->next->prev = stream;
-	worker->streams = stream;
+	stream->place = (unsigned)at;
+	stream->next = place->first;
+	place->first = stream;
+	place->due_ns = places->due_ns = 0; // what is there already rings no more
 	stream->running = true;
-	if (!registered && pcm_waker_add(stream->slot.pcm, &worker->wake.waker) < 0)
-		log_line(LOG_ERROR, "no waker left on a PCM ring", S("userId", stream->user_id));
+	return true;
 }
 
 static void run_end(struct stream *stream) RUNS_ON(io_role);
@@ -162,15 +182,16 @@ static void run_end(struct stream *stream)
 {
 	if (!stream->running)
 		return;
+	struct stream_place *place = &stream->worker->places.list[stream->place];
 	stream->running = false;
-	if (stream->prev != NULL)
-		stream->prev->next = stream->next;
-	else
-		stream->worker->streams = stream->next;
-	if (stream->next != NULL)
-		stream->next->prev = stream->prev;
-	if (!ring_in_use(stream->worker, stream->slot.pcm))
-		pcm_waker_remove(stream->slot.pcm, &stream->worker->wake.waker);
+	struct stream **link = &place->first;
+	while (*link != stream)
+		link = &(*link)->next;
+	*link = stream->next;
+	if (place->first != NULL)
+		return;
+	pcm_waker_remove(place->pcm, &stream->worker->wake.waker, (uint16_t)stream->place);
+	*place = (struct stream_place){.due_ns = UINT64_MAX};
 }
 
 // The peer vanished: what was on its way has an unknown fate and is not repeated.
@@ -204,8 +225,10 @@ static void attach_mail(struct call_mail *mail)
 	struct call *call = stream->call;
 	if (stream->attach_rc == 0 && (call == NULL || call->closed || call->finished)) {
 		detach(stream);
+	} else if (stream->attach_rc == 0 && !stream->ended && !run_begin(stream)) {
+		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "no room for another stream");
+		detach(stream);
 	} else if (stream->attach_rc == 0 && !stream->ended) {
-		run_begin(stream);
 		log_line(LOG_DEBUG, "StreamAudio attached", S("userId", stream->user_id),
 			I("generation", stream->slot.generation), I("cursor", stream->cursor));
 	} else if (stream->attach_rc == -ENOENT && call != NULL) {
@@ -460,6 +483,17 @@ static uint64_t send_some(struct stream *stream, uint64_t now_ns)
 	return UINT64_MAX;
 }
 
+// Has the streams of a ring send what they may.
+static void place_look(struct call_worker *worker, unsigned at, uint64_t now_ns) RUNS_ON(io_role);
+static void place_look(struct call_worker *worker, unsigned at, uint64_t now_ns)
+{
+	struct stream_place *place = &worker->places.list[at];
+	place->due_ns = UINT64_MAX;
+	for (struct stream *stream = place->first; stream != NULL; stream = stream->next)
+		place->due_ns = MIN_OF(place->due_ns, send_some(stream, now_ns));
+	worker->places.due_ns = MIN_OF(worker->places.due_ns, place->due_ns);
+}
+
 static void on_written(struct call *call, bool ok)
 {
 	ENTERS(io_role);
@@ -471,17 +505,38 @@ static void on_written(struct call *call, bool ok)
 	atomic_fetch_add_explicit(&stream->slot.messages, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&call_stats.frames_sent, stream->in_flight, memory_order_relaxed);
 	stream->in_flight = 0;
-	// The rest follows in svc_stream_run, before the worker sleeps.
+	if (stream->running && pcm_head(stream->slot.pcm) != stream->cursor)
+		place_look(stream->worker, stream->place, clock_mono_ns()); // what came meanwhile has been looked at in vain
 }
 
-uint64_t svc_stream_run(struct call_worker *worker, uint64_t now_ns)
+uint64_t svc_stream_run(struct call_worker *worker, uint64_t now_ns, bool rung)
 {
-	uint64_t next_ns = UINT64_MAX;
-	for (struct stream *stream = worker->streams, *next; stream != NULL; stream = next) {
-		next = stream->next;
-		next_ns = MIN_OF(next_ns, send_some(stream, now_ns));
+	struct stream_places *places = &worker->places;
+	for (unsigned w = 0; rung && w * 64 < places->count; w++) {
+		uint64_t marks = atomic_load(&places->marks[w]) != 0 ? atomic_exchange(&places->marks[w], 0) : 0;
+		for (; marks != 0; marks &= marks - 1) {
+			unsigned at = w * 64 + (unsigned)__builtin_ctzll(marks);
+			if (at < places->count) // else it has been given up
+				place_look(worker, at, now_ns);
+		}
 	}
-	return next_ns;
+	if (now_ns < places->due_ns)
+		return places->due_ns;
+	places->due_ns = UINT64_MAX;
+	for (unsigned i = 0; i < places->count; i++) {
+		if (now_ns >= places->list[i].due_ns)
+			place_look(worker, i, now_ns);
+		else
+			places->due_ns = MIN_OF(places->due_ns, places->list[i].due_ns);
+	}
+	return places->due_ns;
+}
+
+void svc_stream_finish(struct call_worker *worker)
+{
+	free(worker->places.list);
+	worker->places.list = NULL;
+	worker->places.count = worker->places.size = 0;
 }
 
 const struct call_method svc_stream_audio = {

@@ -13,8 +13,10 @@
 extern const struct call_method svc_stream_audio; // mentra.livekit.bridge
 extern const struct call_method svc_stream_listen; // relay.v1.Audio
 
-// Send what may be sent on every stream of the worker. Returns when it wants to run again (clock_mono_ns), UINT64_MAX:
-// at the next wake-up.
-uint64_t svc_stream_run(struct call_worker *worker, uint64_t now_ns) RUNS_ON(io_role);
+// Send what may be sent: on streams whose ring is marked, if anybody has rung, and on those that are due. Returns when it wants to
+// run again (clock_mono_ns), UINT64_MAX: at the next wake-up.
+uint64_t svc_stream_run(struct call_worker *worker, uint64_t now_ns, bool rung) RUNS_ON(io_role);
+// The worker has ended, and with it every call.
+void svc_stream_finish(struct call_worker *worker) RUNS_ON(io_role);
 // Try again what could not be posted to control for want of memory.
 void svc_stream_retry(struct call_worker *worker) RUNS_ON(io_role);

@@ -25,13 +25,12 @@ _Static_assert(sizeof(struct cell) == 11 * CACHE_LINE_BYTES, "no line is shared 
 struct pcm {
 	_Atomic(uint64_t) head; // frames ever written
 	_Atomic(uint64_t) base; // nothing before it is to be heard (wiped)
-	_Atomic(struct pcm_waker *) wakers[PCM_WAKERS_MAX];
+	_Atomic(uint64_t) wakers[PCM_WAKERS_MAX]; // waker_pack, 0: free
 	uint64_t count;
-	_Atomic(uint32_t) waker_refs[PCM_WAKERS_MAX] CACHE_ALIGNED;
-	_Atomic(unsigned) refs;
+	_Atomic(unsigned) refs CACHE_ALIGNED;
 	struct cell cells[];
 };
-_Static_assert(offsetof(struct pcm, waker_refs) == CACHE_LINE_BYTES, "the writer needs one line of it");
+_Static_assert(offsetof(struct pcm, refs) == CACHE_LINE_BYTES, "the writer needs one line of it");
 
 struct pcm *pcm_create(uint32_t capacity_ms)
 {
@@ -59,29 +58,34 @@ void pcm_unref(struct pcm *pcm)
 		free(pcm);
 }
 
-int pcm_waker_add(struct pcm *pcm, struct pcm_waker *waker)
+// Waker and place in one word, so that both appear at once. Addresses of processes have 47 bits.
+static uint64_t waker_pack(const struct pcm_waker *waker, uint16_t place)
+{
+	return (uint64_t)place << 48 | (uint64_t)(uintptr_t)waker;
+}
+
+static struct pcm_waker *waker_of(uint64_t packed)
+{
+	return (struct pcm_waker *)(uintptr_t)(packed & ((1ull << 48) - 1));
+}
+
+int pcm_waker_add(struct pcm *pcm, struct pcm_waker *waker, uint16_t place)
 {
 	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++) {
-		if (atomic_load(&pcm->wakers[i]) == waker) {
-			atomic_fetch_add(&pcm->waker_refs[i], 1);
+		uint64_t none = 0;
+		if (atomic_compare_exchange_strong(&pcm->wakers[i], &none, waker_pack(waker, place)))
 			return 0;
-		}
-	}
-	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++) {
-		struct pcm_waker *none = NULL;
-		if (atomic_compare_exchange_strong(&pcm->wakers[i], &none, waker)) {
-			atomic_store(&pcm->waker_refs[i], 1);
-			return 0;
-		}
 	}
 	return -ENOSPC;
 }
 
-void pcm_waker_remove(struct pcm *pcm, struct pcm_waker *waker)
+void pcm_waker_remove(struct pcm *pcm, struct pcm_waker *waker, uint16_t place)
 {
-	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++)
-		if (atomic_load(&pcm->wakers[i]) == waker && atomic_fetch_sub(&pcm->waker_refs[i], 1) == 1)
-			atomic_store(&pcm->wakers[i], NULL);
+	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++) {
+		uint64_t packed = waker_pack(waker, place);
+		if (atomic_compare_exchange_strong(&pcm->wakers[i], &packed, 0))
+			return;
+	}
 }
 
 // ---- bells
@@ -121,6 +125,20 @@ static void bell_wanted(struct pcm_waker *waker)
 		bell_ring(waker);
 	else
 		bells->wakers[bells->count++] = waker;
+}
+
+// After the head, and before it is asked whether the consumer sleeps: who takes the mark sees the frame. A mark that stands has not
+// been taken.
+static void tell(struct pcm_waker *waker, unsigned place)
+{
+	if (waker->marks != NULL) {
+		_Atomic(uint64_t) *word = &waker->marks[place / 64];
+		uint64_t bit = 1ull << place % 64;
+		if ((atomic_load_explicit(word, memory_order_seq_cst) & bit) == 0)
+			atomic_fetch_or_explicit(word, bit, memory_order_seq_cst);
+	}
+	if (atomic_load_explicit(&waker->asleep, memory_order_seq_cst) != 0)
+		bell_wanted(waker);
 }
 
 // ---- cells
@@ -185,9 +203,9 @@ void pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *sam
 	atomic_store_explicit(&cell->version, seq * 2 + 2, memory_order_release);
 	atomic_store_explicit(&pcm->head, seq + 1, memory_order_seq_cst);
 	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++) {
-		struct pcm_waker *waker = atomic_load_explicit(&pcm->wakers[i], memory_order_acquire);
-		if (waker != NULL && atomic_load_explicit(&waker->asleep, memory_order_seq_cst) != 0)
-			bell_wanted(waker);
+		uint64_t packed = atomic_load_explicit(&pcm->wakers[i], memory_order_acquire);
+		if (packed != 0)
+			tell(waker_of(packed), (unsigned)(packed >> 48));
 	}
 	prefetch(pcm, seq + 1);
 }

@@ -37,11 +37,14 @@ struct pcm_frame {
 };
 
 // Whom to wake when a frame arrives. Lives as long as the process. A consumer thread stores 1 to asleep, checks its
-// rings once more, then blocks on event_fd; the writer that exchanges 1 for 0 writes the eventfd.
+// rings once more, then blocks on event_fd; the writer that exchanges 1 for 0 writes the eventfd. A consumer of many rings
+// gives marks: each write sets the bit of its ring's place there, so that no ring without news needs to be looked at.
 struct pcm_waker {
 	_Atomic(uint32_t) asleep;
 	int event_fd;
+	_Atomic(uint64_t) *marks; // NULL: none; else PCM_PLACES bits
 };
+#define PCM_PLACES 65536u
 
 // A writer of many rings that would rather ring once for many frames: wakers that a thread's writes have found asleep.
 // What is collected must be rung before the thread sleeps itself.
@@ -62,9 +65,10 @@ struct pcm *pcm_create(uint32_t capacity_ms);
 struct pcm *pcm_ref(struct pcm *pcm);
 void pcm_unref(struct pcm *pcm); // takes NULL; the last one frees
 
-// Register or remove a waker; idempotent. -ENOSPC when all places are taken. Any thread.
-int pcm_waker_add(struct pcm *pcm, struct pcm_waker *waker);
-void pcm_waker_remove(struct pcm *pcm, struct pcm_waker *waker);
+// Register or remove a waker. -ENOSPC when there are PCM_WAKERS_MAX. A mark may still be set while, and so after, it is removed.
+// Any thread.
+int pcm_waker_add(struct pcm *pcm, struct pcm_waker *waker, uint16_t place);
+void pcm_waker_remove(struct pcm *pcm, struct pcm_waker *waker, uint16_t place);
 
 // Append one frame; frame->seq is filled in. Never fails: the oldest cell is overwritten.
 void pcm_write(struct pcm *pcm, struct pcm_frame *frame) RUNS_ON(worker_role);

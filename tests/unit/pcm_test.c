@@ -69,7 +69,7 @@ static void only_a_sleeper_is_woken(void **state)
 	struct pcm *pcm = pcm_create(200);
 	struct pcm_waker waker = {.event_fd = eventfd(0, EFD_NONBLOCK)};
 	eventfd_t count;
-	assert_int_equal(pcm_waker_add(pcm, &waker), 0);
+	assert_int_equal(pcm_waker_add(pcm, &waker, 0), 0);
 	write_frame(pcm, 0);
 	assert_int_equal(eventfd_read(waker.event_fd, &count), -1);
 	atomic_store(&waker.asleep, 1);
@@ -77,12 +77,43 @@ static void only_a_sleeper_is_woken(void **state)
 	write_frame(pcm, 2);
 	assert_int_equal(eventfd_read(waker.event_fd, &count), 0);
 	assert_int_equal(count, 1);
-	pcm_waker_remove(pcm, &waker);
+	pcm_waker_remove(pcm, &waker, 0);
 	atomic_store(&waker.asleep, 1);
 	write_frame(pcm, 3);
 	assert_int_equal(eventfd_read(waker.event_fd, &count), -1);
 	close(waker.event_fd);
 	pcm_unref(pcm);
+}
+
+static void a_write_marks_its_place(void **state)
+{
+	(void)state;
+	ENTERS(worker_role);
+	static _Atomic(uint64_t) marks[PCM_PLACES / 64];
+	struct pcm_waker waker = {.event_fd = eventfd(0, EFD_NONBLOCK), .marks = marks}, other = {.event_fd = -1};
+	struct pcm *first = pcm_create(200), *last = pcm_create(200);
+	assert_int_equal(pcm_waker_add(first, &waker, 5), 0);
+	assert_int_equal(pcm_waker_add(last, &other, 1), 0); // has none, and is not asleep
+	assert_int_equal(pcm_waker_add(last, &waker, PCM_PLACES - 1), 0);
+	write_frame(first, 0);
+	assert_true(marks[0] == 1u << 5 && marks[PCM_PLACES / 64 - 1] == 0);
+	write_frame(last, 0);
+	write_frame(last, 1);
+	assert_true(marks[0] == 1u << 5 && marks[PCM_PLACES / 64 - 1] == 1ull << 63);
+	marks[0] = marks[PCM_PLACES / 64 - 1] = 0;
+	pcm_waker_remove(first, &waker, 5);
+	write_frame(first, 1);
+	write_frame(last, 2);
+	assert_true(marks[0] == 0 && marks[PCM_PLACES / 64 - 1] == 1ull << 63);
+	// The same waker may be there in several places, but not more often than there is room.
+	for (unsigned i = 0; i < PCM_WAKERS_MAX; i++)
+		assert_int_equal(pcm_waker_add(first, &waker, (uint16_t)i), 0);
+	assert_int_equal(pcm_waker_add(first, &waker, PCM_WAKERS_MAX), -ENOSPC);
+	write_frame(first, 2);
+	assert_true(marks[0] == (1u << PCM_WAKERS_MAX) - 1);
+	close(waker.event_fd);
+	pcm_unref(first);
+	pcm_unref(last);
 }
 
 struct reader {
@@ -137,6 +168,7 @@ static void one_writer_many_readers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(a_lapped_reader_knows), cmocka_unit_test(only_a_sleeper_is_woken),
+		cmocka_unit_test(a_write_marks_its_place),
 		cmocka_unit_test(one_writer_many_readers)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
