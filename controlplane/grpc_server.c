@@ -130,6 +130,7 @@ static void server_create(struct call_service *service, const struct config *con
 		int_arg("grpc.server_handshake_timeout_ms", 10000),
 		int_arg("grpc.so_reuseport", 0),
 		int_arg("grpc.enable_channelz", 0),
+		int_arg("grpc.per_message_compression", 0), // of what we send; what clients compress is still read
 	};
 	grpc_channel_args list = {.num_args = ARRAY_SIZE(args), .args = args};
 	service->server = grpc_server_create(&list, NULL);
