@@ -291,8 +291,17 @@ static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RU
 			source_prefetch_cell(batch->transports[i + 2]->source);
 		ingress_rtp(worker, batch->transports[i], mbuf);
 	}
-	for (unsigned i = 0; i < batch->dtls_count; i++)
+	for (unsigned i = 0; i < MIN_OF(batch->dtls_count, AHEAD); i++)
+		source_prefetch_data(batch->dtls_transports[i]->source);
+	for (unsigned i = 0; i < batch->dtls_count; i++) {
+		if (i + AHEAD < batch->dtls_count)
+			source_prefetch_data(batch->dtls_transports[i + AHEAD]->source);
+		if (i + 3 < batch->dtls_count)
+			source_prefetch_ring(batch->dtls_transports[i + 3]->source);
+		if (i + 2 < batch->dtls_count)
+			source_prefetch_cell(batch->dtls_transports[i + 2]->source);
 		ingress_dtls(worker, batch->dtls_transports[i], batch->dtls_mbufs[i]);
+	}
 	batch->count = batch->dtls_count = 0;
 }
 
@@ -306,6 +315,8 @@ static void ingress_collect_dtls(struct worker *worker, struct transport *transp
 	rte_prefetch0(record + CACHE_LINE_BYTES);
 	rte_prefetch0(&transport->data_rx.sctp);
 	rte_prefetch0((const uint8_t *)&transport->data_rx.sctp + CACHE_LINE_BYTES);
+	rte_prefetch0(transport->source);
+	rte_prefetch0(transport->home);
 	batch->dtls_mbufs[batch->dtls_count] = mbuf;
 	batch->dtls_transports[batch->dtls_count++] = transport;
 }

@@ -57,6 +57,17 @@ void source_prefetch(const struct source *source)
 	__builtin_prefetch(&track->jitter.direct, 1);
 }
 
+void source_prefetch_data(const struct source *source)
+{
+	__builtin_prefetch(&source->pcm, 1);
+	__builtin_prefetch(&source->recut.frame, 1);
+	__builtin_prefetch(&source->feeds[0], 1);
+	__builtin_prefetch(&source->counters, 1);
+	__builtin_prefetch(&source->track);
+	__builtin_prefetch(&source->order, 1);
+	__builtin_prefetch(&source->order.direct, 1);
+}
+
 void source_prefetch_ring(const struct source *source)
 {
 	pcm_prefetch(source->pcm);

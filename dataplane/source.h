@@ -97,6 +97,7 @@ void *source_owner(const struct source *source);
 
 // A packet of this source is a few packets away: what it will touch is brought near. Each needs what the one before it brings.
 void source_prefetch(const struct source *source) RUNS_ON(worker_role);
+void source_prefetch_data(const struct source *source) RUNS_ON(worker_role); // the same for a packet of the data way
 void source_prefetch_ring(const struct source *source) RUNS_ON(worker_role);
 void source_prefetch_cell(const struct source *source) RUNS_ON(worker_role);
 

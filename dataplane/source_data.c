@@ -76,9 +76,12 @@ enum drop source_order_input(struct source *source, const struct source_data *pa
 		source_data_drain(source, UINT64_MAX);
 		drop = seqbyte_put(&source->order, payload[0], payload + 1, pcm_bytes, arrival_ns, &lost);
 	}
-	stats_add(&counters->data_lost, lost);
-	conceal(source, lost, arrival_ns);
-	stats_add(&counters->data_resets, source->order.resets - resets);
+	if (UNLIKELY(lost > 0)) { // a line that nothing else of a packet in order touches
+		stats_add(&counters->data_lost, lost);
+		conceal(source, lost, arrival_ns);
+	}
+	if (UNLIKELY(source->order.resets != resets))
+		stats_add(&counters->data_resets, source->order.resets - resets);
 	if (drop != DROP_NONE) {
 		if (drop == DROP_DATA_DUPLICATE || drop == DROP_DATA_LATE)
 			stats_add(drop == DROP_DATA_DUPLICATE ? &counters->data_duplicate : &counters->data_late, 1);
