@@ -115,7 +115,7 @@ typedef struct transport *transport_pointer;
 typedef const struct jitter_packet *jitter_packet_pointer;
 typedef enum drop drop_reason;
 
-WRAP(STAGE_LOOKUP, transport_pointer, transport_lookup, (struct endpoint local), local)
+WRAP(STAGE_LOOKUP, transport_pointer, transport_lookup, (unsigned port, uint16_t udp_port), port, udp_port)
 WRAP_VOID(STAGE_SRTP, srtp_unprotect_burst, (struct srtp_mgr * mgr, struct srtp_job *jobs, unsigned count), mgr, jobs, count)
 WRAP(STAGE_RTP, drop_reason, rtp_parse, (const uint8_t *packet, size_t bytes, struct rtp_header *ret_header), packet, bytes,
 	ret_header)

@@ -411,24 +411,17 @@ static bool ingress_frame(struct worker *worker, unsigned port_index, struct rte
 	return drop == DROP_NONE;
 }
 
-// Whose is it; NULL when the packet ends here or went to another worker.
-static struct transport *ingress_owner(struct worker *worker, uint32_t address, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
+// False: the packet went to the worker that owns it.
+static bool ingress_owned(struct worker *worker, const struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
 {
 	struct packet *packet = packet_of(mbuf);
-	struct transport *transport = transport_lookup((struct endpoint){address, packet->local_port});
-	if (UNLIKELY(transport == NULL)) {
-		worker_drop(worker, mbuf, DROP_UDP_NO_TRANSPORT);
-		return NULL;
-	}
 	packet->transport = transport->id;
 	packet->generation = transport->generation;
-	if (UNLIKELY(transport->worker != worker->index)) {
-		struct worker *owner = &plane.workers[transport->worker];
-		punt(worker, owner->inbox, &owner->bell, mbuf, PACKET_UDP, DROP_HANDOVER_FULL);
-		return NULL;
-	}
-	__builtin_prefetch(&transport->rx, 1);
-	return transport;
+	if (LIKELY(transport->worker == worker->index))
+		return true;
+	struct worker *owner = &plane.workers[transport->worker];
+	punt(worker, owner->inbox, &owner->bell, mbuf, PACKET_UDP, DROP_HANDOVER_FULL);
+	return false;
 }
 
 // Stage by stage over the whole burst: while one packet's memory is on its way, the others are worked on.
@@ -437,21 +430,33 @@ void ingress_wire(struct worker *worker, unsigned port, struct rte_mbuf **mbufs,
 	struct rte_mbuf *datagrams[BURST_MAX];
 	struct transport *owners[BURST_MAX];
 	struct ingress_batch batch;
-	unsigned found = 0, owned = 0;
+	unsigned datagram_count = 0, found = 0;
 	batch.count = batch.dtls_count = 0;
 	stats_add(&worker->stats.rx_packets, count);
 	for (unsigned i = 0; i < count; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
-	for (unsigned i = 0; i < count; i++)
-		if (LIKELY(ingress_frame(worker, port, mbufs[i])))
-			datagrams[found++] = mbufs[i];
-	for (unsigned i = 0; i < found; i++) {
-		owners[owned] = ingress_owner(worker, plane.ports[port].config.address, datagrams[i]);
-		datagrams[owned] = datagrams[i];
-		owned += owners[owned] != NULL;
+	for (unsigned i = 0; i < count; i++) {
+		if (UNLIKELY(!ingress_frame(worker, port, mbufs[i])))
+			continue;
+		datagrams[datagram_count++] = mbufs[i];
+		transport_prefetch(port, packet_of(mbufs[i])->local_port);
 	}
-	for (unsigned i = 0; i < owned; i++)
-		ingress_transport(worker, owners[i], datagrams[i], &batch);
+	for (unsigned i = 0; i < datagram_count; i++) {
+		struct transport *transport = transport_lookup(port, packet_of(datagrams[i])->local_port);
+		if (UNLIKELY(transport == NULL)) {
+			worker_drop(worker, datagrams[i], DROP_UDP_NO_TRANSPORT);
+			continue;
+		}
+		__builtin_prefetch(transport);
+		__builtin_prefetch(&transport->rx, 1);
+		if (*rte_pktmbuf_mtod(datagrams[i], const uint8_t *) < CLASSIFY_RTP_FIRST)
+			__builtin_prefetch(&transport->data_rx);
+		datagrams[found] = datagrams[i];
+		owners[found++] = transport;
+	}
+	for (unsigned i = 0; i < found; i++)
+		if (LIKELY(ingress_owned(worker, owners[i], datagrams[i])))
+			ingress_transport(worker, owners[i], datagrams[i], &batch);
 	if (batch.count + batch.dtls_count > 0)
 		ingress_flush(worker, &batch);
 }

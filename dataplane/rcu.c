@@ -16,7 +16,7 @@ int rcu_init(unsigned readers_max, struct err *err)
 {
 	(void)readers_max;
 	(void)err;
-	// Control calls call_rcu, which wants a registered thread; it is offline but for rcu_write_begin..end.
+	// Control calls call_rcu, which wants a registered thread; it reads nothing and is offline.
 	urcu_qsbr_register_thread();
 	urcu_qsbr_thread_offline();
 	return 0;
@@ -56,16 +56,6 @@ void rcu_online(unsigned reader)
 {
 	(void)reader;
 	urcu_qsbr_thread_online();
-}
-
-void rcu_write_begin(void)
-{
-	urcu_qsbr_thread_online();
-}
-
-void rcu_write_end(void)
-{
-	urcu_qsbr_thread_offline();
 }
 
 static void library_free(struct rcu_head *head)
@@ -140,14 +130,6 @@ void rcu_offline(unsigned reader)
 void rcu_online(unsigned reader)
 {
 	rte_rcu_qsbr_thread_online(qsbr, reader);
-}
-
-void rcu_write_begin(void)
-{
-}
-
-void rcu_write_end(void)
-{
 }
 
 void rcu_retire(struct rcu_retired *retired, void (*free_fn)(struct rcu_retired *))

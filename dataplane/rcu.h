@@ -29,9 +29,6 @@ void rcu_quiescent(unsigned reader) RUNS_ON(worker_role);
 void rcu_offline(unsigned reader) RUNS_ON(worker_role);
 void rcu_online(unsigned reader) RUNS_ON(worker_role);
 
-// Control brackets what it does to shared tables; never waits for a grace period.
-void rcu_write_begin(void) RUNS_ON(control_role);
-void rcu_write_end(void) RUNS_ON(control_role);
 // free(retired) runs after a grace period, on a thread of the library's own (or inside rcu_poll).
 void rcu_retire(struct rcu_retired *retired, void (*free)(struct rcu_retired *)) RUNS_ON(control_role);
 void rcu_poll(void) RUNS_ON(control_role); // now and then; a no-op with liburcu

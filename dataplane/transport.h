@@ -2,7 +2,7 @@
 //
 // transport.h - one PeerConnection: its parts, each with one owner, and its life: opened, published, closed, freed.
 //
-// Control creates it and puts it into the table; workers find it by local address and port, the handshake and assoc
+// Control creates it and puts it into the table; workers find it by network port and UDP port, the handshake and assoc
 // threads by its id in arrays of their own. Closing takes it out of the table, lets the owners give up their parts one
 // after the other, and frees the memory after a grace period. No part points into another transport, but for the links of
 // the worker's list of owed SACKs.
@@ -74,10 +74,7 @@ struct transport_assoc {
 
 struct transport {
 	// First line: what the table's reader looks at and where the packet goes next. Immutable once published.
-	struct {
-		void *next, *hash; // room for cds_lfht_node
-	} node CACHE_ALIGNED;
-	struct endpoint local;
+	struct endpoint local CACHE_ALIGNED;
 	transport_id id;
 	struct source *source;
 	struct home *home; // the source's
@@ -132,8 +129,10 @@ int transport_table_init(struct err *err);
 void transport_table_finish(void);
 void transport_table_add(struct transport *transport) RUNS_ON(control_role);
 void transport_table_remove(struct transport *transport) RUNS_ON(control_role);
-// Valid until the worker's next quiescent state.
-struct transport *transport_lookup(struct endpoint local) RUNS_ON(worker_role);
+// By the network port that a packet to its address came in at (transport->port) and the packet's UDP port. Valid until the worker's
+// next quiescent state.
+struct transport *transport_lookup(unsigned port, uint16_t udp_port) RUNS_ON(worker_role);
+void transport_prefetch(unsigned port, uint16_t udp_port) RUNS_ON(worker_role);
 struct transport *transport_by_id(uint64_t id) RUNS_ON(worker_role);
 
 // The agent's configuration, made before the transport is published (handshake.c).
