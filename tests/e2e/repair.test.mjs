@@ -109,14 +109,15 @@ test('data: every packet that is missing is told, and no other', async (t) => {
   await until('both ends of the data channel', async () => (await session(user.id)).transport.data_open);
   const speech = phone.speakData(Infinity, speaking);
   await until('a second of audio', () => stream.bytes >= 32000);
-  let told = 0;
+  let told = 0, late = 0;
   for (const words of [...losses, { reorder: 10, hold: 30, dup: 10 }]) {
     const { network, seen } = await during(user, words, 'data_packets'), said = JSON.stringify({ network, seen });
     rows.push({ network: words.loss === undefined ? '10 % held 30 ms, 10 % doubled' : named(words), records: network.records,
       dropped: network.records_dropped, lost: seen.data_lost, late: seen.data_late, reordered: seen.data_reordered });
     t.diagnostic(`seed ${seed}\n${table(rows)}`);
     told += seen.data_lost;
-    assert.ok(seen.data_late <= seen.data_lost, said);
+    late += seen.data_late; // some come when the next row has begun
+    assert.ok(late <= told, said);
     if (!words.loss) assert.equal(seen.data_lost, 0, said);
     assert.equal(seen.data_resets, 0, said);
     if (words.loss > 0) assert.ok(network.records_dropped > 0, said);
