@@ -267,8 +267,9 @@ static json_t *json_state(const Relay__V1__TranscribeState *s)
 {
 	if (!s->exists)
 		return json_null();
-	json_t *object = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state", s->state, "health", s->health,
-		"sentence", s->sentence, "since_ms", (json_int_t)s->since_ms, "queue_position", (json_int_t)s->queue_position,
+	json_t *object = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state", s->state, "health",
+		s->health, "sentence", s->sentence, "since_ms", (json_int_t)s->since_ms, "down_since_ms",
+		(json_int_t)s->down_since_ms, "queue_position", (json_int_t)s->queue_position,
 		"audio_arrived_age_ms", (json_int_t)s->audio_arrived_age_ms, "audio_sent_age_ms", (json_int_t)s->audio_sent_age_ms,
 		"message_age_ms", (json_int_t)s->message_age_ms, "token_age_ms", (json_int_t)s->token_age_ms, "connections",
 		(json_int_t)s->connections, "reconnects", (json_int_t)s->reconnects, "rotations", (json_int_t)s->rotations);
