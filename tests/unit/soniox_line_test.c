@@ -361,6 +361,15 @@ static void line_check(void)
 	world.queued_max = MAX_OF(world.queued_max, queued);
 }
 
+static bool all_live(void) RUNS_ON(control_role);
+static bool all_live(void)
+{
+	for (unsigned i = 0; i < world.count; i++)
+		if (soniox_stream_state(world.users[i].stream) != SONIOX_LIVE)
+			return false;
+	return true;
+}
+
 static void on_tick(void *arg)
 {
 	ENTERS(control_role);
@@ -373,17 +382,19 @@ static void on_tick(void *arg)
 	bool cell = world.now_ns / (20 * MS) != before / (20 * MS), all_ended = true;
 	if (!world.speaking)
 		start_next();
+	// In the middle all wait for the last to be connected, however busy the machine is.
+	bool middle = world.choir.reset_in_the_middle && !world.was_reset && world.users[world.count - 1].spoken == world.choir.cells / 2;
+	if (middle && all_live())
+		reset_all();
 	for (unsigned i = 0; i < world.started; i++) {
 		struct user *user = &world.users[i];
-		if (world.speaking && cell && user->spoken < world.choir.cells)
+		if (world.speaking && cell && !middle && user->spoken < world.choir.cells)
 			user_speak(user);
 		user_run(user);
 		all_ended &= user->is_ended;
 	}
 	if (world.choir.places > 0 && world.now_ns / (100 * MS) != before / (100 * MS))
 		line_check();
-	if (world.choir.reset_in_the_middle && !world.was_reset && world.users[world.count - 1].spoken == world.choir.cells / 2)
-		reset_all();
 	if (world.speaking && all_ended)
 		control_stop();
 	else
