@@ -60,16 +60,30 @@ static bool agree(struct align *align, const struct align_packet *first, const s
 	return ++align->matches >= MATCHES_WANTED;
 }
 
+// A payload that came before on its side says nothing any more, there or now: an encoder's silence is the same again and again.
+static bool repeats(struct align *align, enum align_side side, uint64_t hash)
+{
+	bool found = false;
+	for (unsigned i = 0; hash != 0 && i < kept(align, side); i++) {
+		if (align->packets[side][i].hash == hash)
+			align->packets[side][i].repeats = found = true;
+	}
+	return found;
+}
+
 bool align_put(struct align *align, enum align_side side, uint16_t seq, uint32_t timestamp, uint64_t hash)
 {
+	bool again = repeats(align, side, hash);
 	struct align_packet *packet = &align->packets[side][align->count[side]++ % ALIGN_PACKETS];
-	*packet = (struct align_packet){hash, timestamp, seq};
-	if (align->fixed || hash == 0)
+	*packet = (struct align_packet){.hash = hash, .timestamp = timestamp, .seq = seq, .repeats = again};
+	if (again)
+		align->matches = 0; // may be of the one that came before
+	if (align->fixed || hash == 0 || again)
 		return false;
 	enum align_side opposite = side == ALIGN_FIRST ? ALIGN_SECOND : ALIGN_FIRST;
 	for (unsigned i = 0; i < kept(align, opposite); i++) {
 		const struct align_packet *other = &align->packets[opposite][i];
-		if (other->hash != hash)
+		if (other->hash != hash || other->repeats)
 			continue;
 		align->fixed = side == ALIGN_FIRST ? agree(align, packet, other) : agree(align, other, packet);
 		return align->fixed;

@@ -4,7 +4,7 @@
 //
 // Two subscriptions to one track have sequence numbers and time stamps that differ by a constant each; the payloads are the
 // same bytes (facts: livekit-observed.md O6). Two matches in a row with equal differences fix both. Payloads that repeat
-// (discontinuous transmission, the server's silence) match nothing; then time stamps decide.
+// (discontinuous transmission, the server's silence, an encoder's) match nothing; then time stamps decide.
 //
 // Runs on: worker. A pure function of packets.
 #pragma once
@@ -18,6 +18,7 @@ struct align_packet {
 	uint64_t hash; // 0: a payload that says nothing
 	uint32_t timestamp;
 	uint16_t seq;
+	bool repeats; // others of its side have the same content
 };
 
 enum align_side { ALIGN_FIRST, ALIGN_SECOND };

@@ -9,6 +9,8 @@
 
 #include "dataplane/hot.h"
 
+#define ALONE_NS 60000000u // two legs bring a packet within 3 ms of each other (facts: livekit-observed.md O6)
+
 #define DTX_BYTES_MAX 3 // a packet of discontinuous transmission, or of the server's silence
 #define HALF_PACKET_TICKS 480
 #define CONCEAL_STEP (OPUS_DEC_RATE_HZ / 400) // concealment comes in steps of 2.5 ms
@@ -250,7 +252,10 @@ static enum drop track_put(struct source *source, uint16_t seq, uint32_t timesta
 		drop = jitter_put(&track->jitter, seq, timestamp, block->payload, block->bytes, repaired, arrival_ns, &restarted);
 		if (drop == DROP_JITTER_FULL) {
 			uint16_t skipped = (uint16_t)(seq - track->jitter.next);
-			stats_add(&source->counters.lost, skipped);
+			int32_t ticks = (int32_t)(timestamp - track->timestamp_next);
+			// Numbers without the time for them are the server's own, as between its silence in a mute and the voice.
+			bool numbers_only = track->decoded && ticks < (int32_t)(skipped * track->packet_ticks / 2);
+			stats_add(numbers_only ? &source->counters.renumbered : &source->counters.lost, numbers_only ? 1 : skipped);
 			jitter_reset(&track->jitter);
 			drop = jitter_put(&track->jitter, seq, timestamp, block->payload, block->bytes, repaired, arrival_ns, &restarted);
 		}
@@ -304,19 +309,55 @@ static bool is_copy(const struct source *source, const struct source_feed *feed,
 	return source_watched(source, packet->arrival_ns) && source->track.decoded && ahead < 0;
 }
 
-// A number of the past with a time of the future is no late packet: the server numbers the subscription anew, as it does when one
-// that began during a mute goes over from its own silence to the publisher's voice. What comes is what is due.
+// Ticks from what was written last to a packet, by its time stamp and by when it came.
+static int32_t ticks_ahead(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet)
+{
+	return (int32_t)(packet->timestamp + feed->timestamp_offset - source->track.timestamp_next);
+}
+
+static uint32_t ticks_elapsed(const struct source *source, const struct source_rtp *packet)
+{
+	uint32_t each = MAX_OF(source->track.packet_ticks, 1u);
+	uint64_t elapsed = (packet->arrival_ns - source->written_ns) * RTP_TICKS_PER_MS / 1000000;
+	return elapsed > each && elapsed < INT32_MAX ? (uint32_t)elapsed / each * each - each : 0;
+}
+
+// The newest packet of the only leg that is heard, after a silence: nobody else can have brought it.
+static bool comes_alone(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet)
+{
+	return source->mode == HEARING_ONE && packet->seq == feed->reception.seq_max && packet->arrival_ns > source->written_ns &&
+	       packet->arrival_ns - source->written_ns > ALONE_NS;
+}
+
+// What is no late packet though its number is of the past, and is due. Either its time is still to come: the server numbers the
+// subscription anew. Or it comes alone: a leg that came during a mute has another clock, by as much as the server made of it.
 static bool renumbered(struct source *source, struct source_feed *feed, const struct source_rtp *packet) RUNS_ON(worker_role)
 {
 	struct source_track *track = &source->track;
-	if (!track->decoded || (int32_t)(packet->timestamp + feed->timestamp_offset - track->timestamp_next) < 0)
+	bool alone = comes_alone(source, feed, packet);
+	if (!track->decoded || (!alone && ticks_ahead(source, feed, packet) < 0))
 		return false;
 	source_track_drain(source, UINT64_MAX); // what waits behind a gap is older
-	if ((int32_t)(packet->timestamp + feed->timestamp_offset - track->timestamp_next) < 0)
+	int32_t ahead = ticks_ahead(source, feed, packet);
+	if (ahead < 0 && !alone)
 		return false;
+	if (ahead < 0)
+		feed->timestamp_offset += ticks_elapsed(source, packet) - (uint32_t)ahead;
 	feed->seq_offset = (uint16_t)(track->jitter.next - packet->seq);
 	stats_add(&source->counters.renumbered, 1);
 	return true;
+}
+
+// A number of the future with the very time that is due: nothing is missing in between.
+static void number_by_time(struct source *source, struct source_feed *feed, const struct source_rtp *packet) RUNS_ON(worker_role)
+{
+	const struct source_track *track = &source->track;
+	int32_t ticks = ticks_ahead(source, feed, packet);
+	bool ahead = (int16_t)(packet->seq + feed->seq_offset - track->jitter.next) > 0;
+	if (!ahead || !track->decoded || track->jitter.held != 0 || ticks < -HALF_PACKET_TICKS || ticks > HALF_PACKET_TICKS)
+		return;
+	feed->seq_offset = (uint16_t)(track->jitter.next - packet->seq);
+	stats_add(&source->counters.renumbered, 1);
 }
 
 enum drop source_track_input(struct source *source, struct source_feed *feed, const struct source_rtp *packet, bool *ret_keep)
@@ -343,6 +384,8 @@ enum drop source_track_input(struct source *source, struct source_feed *feed, co
 	source_track_speaks(source, feed, packet->arrival_ns);
 	if (feed == source->main)
 		source->heard = true;
+	if (UNLIKELY((uint16_t)(packet->seq + feed->seq_offset) != source->track.jitter.next))
+		number_by_time(source, feed, packet);
 	drop = track_put_blocks(source, feed, packet, blocks, count);
 	if (UNLIKELY(drop == DROP_JITTER_DUPLICATE || drop == DROP_JITTER_LATE) && renumbered(source, feed, packet))
 		drop = track_put_blocks(source, feed, packet, blocks, count);

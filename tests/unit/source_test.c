@@ -406,21 +406,22 @@ static void resume_changes_the_label_only(void **state)
 	teardown(&bench);
 }
 
-// Speech goes on in time while the server's numbers go back, by less than what is taken for a new beginning.
-static void numbers_that_go_back_while_time_goes_on(void **state)
+// Speech goes on in time while the server's numbers jump, by less than what is taken for a new beginning.
+static void numbers_that_jump_while_time_goes_on(void **state)
 {
 	(void)state;
 	for (int pause = 0; pause < 2; pause++) {
 		speak(pause ? 49 : -1, pause ? 51 : -1);
 		without_a_swap();
-		for (unsigned i = 0; i < 4; i++) {
+		static const int jumps[] = {-1, -10, -65, -499, 40, 499, 1, 12};
+		for (unsigned i = 0; i < ARRAY_SIZE(jumps) - (pause ? 2 : 0); i++) { // after a pause a few numbers might be packets
 			struct bench bench;
 			struct copy copy = old_copy;
 			setup(&bench);
 			hear(&bench, HEARING_ONE, OLD, 1, 0, 0, false);
 			for (int packet = 0; packet < PACKETS; packet++) {
 				if (packet == 51)
-					copy.seq_offset -= (uint16_t[]){1, 10, 65, 499}[i];
+					copy.seq_offset += (uint16_t)jumps[i];
 				give(&bench, &copy, packet, false);
 				if (packet == 100) // one that really is late stays what it is
 					assert_int_equal(give(&bench, &copy, 90, true), DROP_JITTER_DUPLICATE);
@@ -433,6 +434,70 @@ static void numbers_that_go_back_while_time_goes_on(void **state)
 			assert_int_equal(stats.duplicate, 1);
 			teardown(&bench);
 		}
+	}
+}
+
+// The old leg fell silent in a mute; the new one is heard alone, and its clock is behind by what the server made of the mute.
+static void a_leg_that_comes_alone_is_due_whatever_its_clock_says(void **state)
+{
+	(void)state;
+	speak(-1, -1);
+	for (unsigned i = 0; i < 3; i++) {
+		const struct copy behind = {NEW, 0x5555, 5000 - (uint32_t[]){960, 24000, 47000}[i], (uint16_t[]){65500, 700, 65400}[i]};
+		struct bench bench;
+		struct source_stats stats;
+		setup(&bench);
+		hear(&bench, HEARING_ONE, OLD, 1, 0, 0, false);
+		for (int packet = 0; packet < 50; packet++) {
+			give(&bench, &old_copy, packet, false);
+			pass(&bench, 20);
+		}
+		pass(&bench, 380);
+		hear(&bench, HEARING_ONE, NEW, 2, 0, 0, false);
+		for (int packet = 50; packet < PACKETS; packet++) {
+			assert_int_equal(give(&bench, &behind, packet, false), DROP_NONE);
+			pass(&bench, 20);
+		}
+		source_stats(bench.source, &stats);
+		assert_int_equal(stats.packets, PACKETS);
+		assert_int_equal(stats.lost + stats.late + stats.duplicate + stats.copies, 0);
+		assert_int_equal(stats.renumbered, 1);
+		assert_int_equal(stats.dtx_frames, 19); // the mute, by the time that passed
+		teardown(&bench);
+	}
+}
+
+// An encoder's silence is the same few payloads again and again: which of them a leg has brought cannot be told from them.
+static void silence_that_repeats_aligns_nothing_wrongly(void **state)
+{
+	(void)state;
+	speak(-1, -1);
+	for (int packet = 18; packet < 60; packet++) { // long enough to look like speech
+		memcpy(speech.payload[packet], speech.payload[packet - 2], (size_t)speech.bytes[packet - 2]);
+		speech.bytes[packet] = speech.bytes[packet - 2];
+	}
+	without_a_swap();
+	for (int skew = 0; skew < 2; skew++) {
+		struct bench bench;
+		setup(&bench);
+		hear(&bench, HEARING_ONE, OLD, 1, 0, 0, false);
+		for (int packet = 0; packet < PACKETS; packet++) {
+			if (packet == 30)
+				hear(&bench, HEARING_ALIGN, OLD, 1, NEW, 2, false);
+			if (packet == 40)
+				hear(&bench, HEARING_BOTH, NEW, 2, OLD, 1, false);
+			if (packet == 80)
+				hear(&bench, HEARING_ONE, NEW, 2, 0, 0, false);
+			if (packet >= 32 && skew == 1)
+				give(&bench, &other_clock, packet, false);
+			if (packet < 80)
+				give(&bench, &old_copy, packet, false);
+			if (packet >= 32 && skew == 0)
+				give(&bench, &other_clock, packet, false);
+			pass(&bench, 20);
+		}
+		same_as_undisturbed(&bench);
+		teardown(&bench);
 	}
 }
 
@@ -654,7 +719,9 @@ int main(void)
 		cmocka_unit_test(common_packets_are_counted),
 		cmocka_unit_test(full_join_goes_on_in_time),
 		cmocka_unit_test(resume_changes_the_label_only),
-		cmocka_unit_test(numbers_that_go_back_while_time_goes_on),
+		cmocka_unit_test(numbers_that_jump_while_time_goes_on),
+		cmocka_unit_test(a_leg_that_comes_alone_is_due_whatever_its_clock_says),
+		cmocka_unit_test(silence_that_repeats_aligns_nothing_wrongly),
 		cmocka_unit_test(muted_while_both_are_heard),
 		cmocka_unit_test(another_publication_waits_for_its_turn),
 		cmocka_unit_test(data_comes_once_from_two_legs),
