@@ -247,10 +247,12 @@ static void walk(const void *from, size_t bytes)
 // What a packet without Opus reads and writes of its session, each line once, doing nothing with it.
 static void part_walk(unsigned first, unsigned burst)
 {
+	ENTERS(worker_role);
 	for (unsigned i = 0; i < BURST; i++) {
 		const struct world_session *session = &world.sessions[(first + i) % bare.sessions];
 		const struct source *source = session->source;
 		const uint8_t *srtp = (const uint8_t *)world_srtp(session), *keys = srtp + offsetof(struct srtp, remote.rtp);
+		bare.found += (uintptr_t)transport_lookup(session->transport->port, session->transport->local.port);
 		walk(session->transport, 2 * CACHE_LINE_BYTES);
 		walk(session->transport->home, CACHE_LINE_BYTES);
 		walk(srtp, CACHE_LINE_BYTES);

@@ -11,7 +11,7 @@
 
 #define RUNS 5
 #define RATIO_TARGET 1.5 // everything but Opus against the sum of its bare parts
-#define RATIO_LIMIT 3.0  // where the short form fails: a regression, not noise
+#define RATIO_LIMIT 1.75 // where the short form fails: a regression, not noise
 #define USERS_TARGET 0.85
 #define USERS_LIMIT 0.75
 
@@ -45,12 +45,18 @@ static int by_ratio(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
-// The one in the middle of several runs, by its ratio: others on the core disturb some of them.
-static struct path_result measure_middle(unsigned sessions, enum srtp_profile profile, unsigned packets)
+// The one in the middle of several runs, by its ratio: others on the core disturb some of them. Who disturbs makes everything dearer:
+// the least that each side ever cost is what a regression is judged by.
+static struct path_result measure_middle(unsigned sessions, enum srtp_profile profile, unsigned packets, double *ret_least)
 {
 	struct path_result runs[RUNS];
-	for (unsigned i = 0; i < RUNS; i++)
+	double path = INFINITY, sum = INFINITY;
+	for (unsigned i = 0; i < RUNS; i++) {
 		runs[i] = measure(sessions, profile, true, false, false, packets);
+		path = MIN_OF(path, runs[i].total);
+		sum = MIN_OF(sum, runs[i].bare_sum);
+	}
+	*ret_least = path / sum;
 	qsort(runs, RUNS, sizeof(runs[0]), by_ratio);
 	bench_note("Path without Opus against its bare parts, %d runs: %.2f to %.2f.", RUNS, runs[0].total / runs[0].bare_sum,
 		runs[RUNS - 1].total / runs[RUNS - 1].bare_sum);
@@ -120,7 +126,8 @@ int main(int argc, char **argv)
 	stages_calibrate();
 	unsigned scale = bench_short() ? 1 : 8, sessions = 400;
 
-	struct path_result plain = measure_middle(sessions, profiles[0].profile, 16000 * scale);
+	double least;
+	struct path_result plain = measure_middle(sessions, profiles[0].profile, 16000 * scale, &least);
 	struct path_result plain_staged = measure(sessions, profiles[0].profile, true, false, true, 16000 * scale);
 	struct path_result decoding = measure(sessions, profiles[0].profile, true, true, false, 6400 * scale);
 	struct path_result decoding_staged = measure(sessions, profiles[0].profile, true, true, true, 6400 * scale);
@@ -148,10 +155,12 @@ int main(int argc, char **argv)
 	double without = bench_cycles_per_s() / 50 / plain.total;
 	bench_row(users_table, "passing on without decoding", &without, 1);
 	bench_note("%u sessions round robin, AES-256-GCM (what LiveKit picks), RED with one copy of 121 bytes, 10 s rings.", sessions);
+	bench_note("The lookup in the sum is a hash table's, the path has an array: against the sum without any lookup it is at %.2f.",
+		plain.total / (plain.bare_sum - plain.bare[BARE_LOOKUP]));
 	bench_note("Latency is by the worker's own CPU time: others on the core, who a pinned worker does not have, are not counted.");
 	bench_note("The packet itself is in the nearest cache when it is looked at: a ring device, not a NIC.");
 	bench_target("path without Opus against its bare parts", plain.total / plain.bare_sum, true, RATIO_TARGET);
-	bench_check("path without Opus against its bare parts, limit", plain.total / plain.bare_sum, true, RATIO_LIMIT);
+	bench_check("least path without Opus against least bare parts of the runs, limit", least, true, RATIO_LIMIT);
 	bench_target("users with decoding against bare libopus", decoding.bare[BARE_OPUS] / decoding.total, false, USERS_TARGET);
 	bench_check("users with decoding against bare libopus, limit", decoding.bare[BARE_OPUS] / decoding.total, false, USERS_LIMIT);
 	int status = bench_end();
