@@ -9,6 +9,7 @@
 #include "dataplane/hot.h"
 
 #define MATCHES_WANTED 2
+#define HALF_PACKET_MS 10
 #define HALF_PACKET_TICKS 480 // a clock that the server has re-based is off by less
 
 static bool near(uint32_t a, uint32_t b)
@@ -20,7 +21,7 @@ void align_reset(struct align *align)
 {
 	align->count[ALIGN_FIRST] = align->count[ALIGN_SECOND] = 0;
 	align->matches = 0;
-	align->fixed = false;
+	align->fixed = align->close = false;
 }
 
 uint64_t align_hash(const uint8_t *payload, size_t bytes)
@@ -60,35 +61,53 @@ static bool agree(struct align *align, const struct align_packet *first, const s
 	return ++align->matches >= MATCHES_WANTED;
 }
 
-// A payload that came before on its side says nothing any more, there or now: an encoder's silence is the same again and again.
-static bool repeats(struct align *align, enum align_side side, uint64_t hash)
+// The packet of the opposite side with that content, NULL: none, or there is no telling which.
+static const struct align_packet *twin(const struct align *align, enum align_side side, const struct align_packet *packet)
 {
-	bool found = false;
-	for (unsigned i = 0; hash != 0 && i < kept(align, side); i++) {
-		if (align->packets[side][i].hash == hash)
-			align->packets[side][i].repeats = found = true;
+	const struct align_packet *only = NULL, *close = NULL;
+	unsigned count = 0, close_count = 0;
+	for (unsigned i = 0; i < kept(align, side); i++) {
+		const struct align_packet *other = &align->packets[side][i];
+		if (other->hash != packet->hash)
+			continue;
+		only = other;
+		count++;
+		if ((uint16_t)(other->arrival_ms - packet->arrival_ms + HALF_PACKET_MS) <= 2 * HALF_PACKET_MS) {
+			close = other;
+			close_count++;
+		}
 	}
-	return found;
+	if (close_count == 1)
+		return close;
+	return count == 1 && close_count == 0 ? only : NULL;
 }
 
-bool align_put(struct align *align, enum align_side side, uint16_t seq, uint32_t timestamp, uint64_t hash)
+static bool repeats(const struct align *align, enum align_side side, uint64_t hash)
 {
-	bool again = repeats(align, side, hash);
+	unsigned count = 0;
+	for (unsigned i = 0; i < kept(align, side); i++)
+		count += align->packets[side][i].hash == hash;
+	return count > 1;
+}
+
+bool align_put(struct align *align, enum align_side side, uint16_t seq, uint32_t timestamp, uint64_t hash, uint64_t arrival_ns)
+{
 	struct align_packet *packet = &align->packets[side][align->count[side]++ % ALIGN_PACKETS];
-	*packet = (struct align_packet){.hash = hash, .timestamp = timestamp, .seq = seq, .repeats = again};
-	if (again)
-		align->matches = 0; // may be of the one that came before
-	if (align->fixed || hash == 0 || again)
+	*packet = (struct align_packet){hash, timestamp, seq, (uint16_t)(arrival_ns / 1000000)};
+	if (align->fixed || hash == 0)
 		return false;
-	enum align_side opposite = side == ALIGN_FIRST ? ALIGN_SECOND : ALIGN_FIRST;
-	for (unsigned i = 0; i < kept(align, opposite); i++) {
-		const struct align_packet *other = &align->packets[opposite][i];
-		if (other->hash != hash || other->repeats)
-			continue;
-		align->fixed = side == ALIGN_FIRST ? agree(align, packet, other) : agree(align, other, packet);
-		return align->fixed;
-	}
-	return false;
+	const struct align_packet *other = twin(align, side == ALIGN_FIRST ? ALIGN_SECOND : ALIGN_FIRST, packet);
+	if (other == NULL)
+		return false;
+	// Of the same content and moment is better evidence than of the same content: that may be another of its like.
+	bool close = (uint16_t)(other->arrival_ms - packet->arrival_ms + HALF_PACKET_MS) <= 2 * HALF_PACKET_MS;
+	if (!close && (align->close || repeats(align, side, hash)))
+		return false;
+	if (close && !align->close)
+		align->matches = 0;
+	align->close = close;
+	align->fixed = side == ALIGN_FIRST ? agree(align, packet, other) : agree(align, other, packet);
+	return align->fixed;
 }
 
 bool align_by_timestamp(struct align *align, uint32_t timestamp_offset)
@@ -105,6 +124,24 @@ bool align_by_timestamp(struct align *align, uint32_t timestamp_offset)
 		}
 	}
 	return false;
+}
+
+static bool among(const struct align_packet *packets, unsigned count, uint64_t hash)
+{
+	for (unsigned i = 0; i < MIN_OF(count, (unsigned)ALIGN_PACKETS); i++)
+		if (packets[i].hash == hash)
+			return true;
+	return false;
+}
+
+bool align_knows(const struct align *align, enum align_side side, uint64_t hash)
+{
+	return among(align->packets[side], align->count[side], hash);
+}
+
+bool align_ring_knows(const struct align_ring *ring, uint64_t hash)
+{
+	return among(ring->packets, ring->count, hash);
 }
 
 bool align_ring_put(struct align_ring *ring, uint32_t timestamp, uint64_t hash)

@@ -4,7 +4,8 @@
 //
 // Two subscriptions to one track have sequence numbers and time stamps that differ by a constant each; the payloads are the
 // same bytes (facts: livekit-observed.md O6). Two matches in a row with equal differences fix both. Payloads that repeat
-// (discontinuous transmission, the server's silence, an encoder's) match nothing; then time stamps decide.
+// (discontinuous transmission, the server's silence) match nothing; then time stamps decide. Longer ones may repeat as well, in an
+// encoder's silence: the one counts that came within half a packet.
 //
 // Runs on: worker. A pure function of packets.
 #pragma once
@@ -18,7 +19,7 @@ struct align_packet {
 	uint64_t hash; // 0: a payload that says nothing
 	uint32_t timestamp;
 	uint16_t seq;
-	bool repeats; // others of its side have the same content
+	uint16_t arrival_ms; // modulo 65,536
 };
 
 enum align_side { ALIGN_FIRST, ALIGN_SECOND };
@@ -27,7 +28,7 @@ struct align {
 	struct align_packet packets[2][ALIGN_PACKETS]; // by side, oldest overwritten
 	unsigned count[2];                             // ever put
 	unsigned matches;                              // in a row with equal differences
-	bool fixed;
+	bool fixed, close; // close: the matches are of packets that came at one moment
 	uint16_t seq_offset;      // to be added to the second side's
 	uint32_t timestamp_offset;
 };
@@ -38,7 +39,9 @@ uint64_t align_hash(const uint8_t *payload, size_t bytes);
 // The same for a payload of any length, never 0.
 uint64_t align_hash_any(const uint8_t *payload, size_t bytes);
 // Numbers of one packet of either side. True when it fixed the offsets.
-bool align_put(struct align *align, enum align_side side, uint16_t seq, uint32_t timestamp, uint64_t hash);
+bool align_put(struct align *align, enum align_side side, uint16_t seq, uint32_t timestamp, uint64_t hash, uint64_t arrival_ns);
+// Whether a packet of that content (not 0) is among the last ones of that side.
+bool align_knows(const struct align *align, enum align_side side, uint64_t hash);
 // Fixes the offsets by time stamps alone: timestamp_offset is given (0 for the same clock). False when no packet of the one
 // side has the time stamp of one of the other, give or take half a packet.
 bool align_by_timestamp(struct align *align, uint32_t timestamp_offset);
@@ -51,3 +54,4 @@ struct align_ring {
 // Whether the packet of that time, give or take half a packet, is among them with the same content; remembers it if its content
 // says anything. (A steady tone has the same content again and again, at other times.)
 bool align_ring_put(struct align_ring *ring, uint32_t timestamp, uint64_t hash);
+bool align_ring_knows(const struct align_ring *ring, uint64_t hash);

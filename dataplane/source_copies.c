@@ -123,6 +123,11 @@ void source_copy_seen(struct source *source)
 	stats_add(&source->counters.swap_copies, 1);
 }
 
+bool source_copy_known(const struct source *source, uint64_t hash)
+{
+	return align_knows(&source->align, ALIGN_FIRST, hash) || align_ring_knows(&source->delivered, hash);
+}
+
 // ---- numbers
 
 // The leg goes on where the source's time line stands, as far as the time stamps are of one clock.
@@ -135,6 +140,7 @@ static void join_by_time(struct source *source, struct source_feed *feed, const 
 	if (!track->started || !track->decoded || ticks > SAME_CLOCK_TICKS || ticks < -SAME_CLOCK_TICKS) {
 		if (track->started)
 			source_track_restart(source);
+		align_reset(&source->align); // what was measured was of the numbers before
 		feed->seq_offset = 0;
 		feed->timestamp_offset = 0;
 		feed->aligned = track->started = true;
@@ -171,7 +177,7 @@ static void measure_first(struct source *source, struct source_feed *feed, const
 	if (second == NULL || second->aligned)
 		return;
 	if (align_put(&source->align, ALIGN_FIRST, (uint16_t)(packet->seq + feed->seq_offset),
-		    packet->timestamp + feed->timestamp_offset, hash))
+		    packet->timestamp + feed->timestamp_offset, hash, packet->arrival_ns))
 		aligned_by_content(source, second);
 }
 
@@ -195,7 +201,7 @@ enum copy_verdict source_copy_look(struct source *source, struct source_feed *fe
 		join_by_time(source, feed, packet, 0);
 		return COPY_DELIVER;
 	}
-	if (!packet->again && align_put(&source->align, ALIGN_SECOND, packet->seq, packet->timestamp, hash)) {
+	if (!packet->again && align_put(&source->align, ALIGN_SECOND, packet->seq, packet->timestamp, hash, packet->arrival_ns)) {
 		aligned_by_content(source, feed);
 		return measured ? COPY_MEASURED : COPY_DELIVER;
 	}

@@ -118,6 +118,8 @@ void source_copy_poll(struct source *source, uint64_t now_ns) RUNS_ON(worker_rol
 // The alignment no longer holds (mute, another clock).
 void source_copy_forget(struct source *source) RUNS_ON(worker_role);
 void source_copy_seen(struct source *source) RUNS_ON(worker_role);
+// Whether a packet of that content was delivered, or brought by the first leg, around the last change of legs.
+bool source_copy_known(const struct source *source, uint64_t hash) RUNS_ON(worker_role);
 // The accounts of a swap: a packet is written now; its time (0: of the data way) and content.
 void source_watch(struct source *source, uint32_t timestamp, uint64_t hash, uint64_t arrival_ns) RUNS_ON(worker_role);
 static inline bool source_copying(const struct source *source)

@@ -322,19 +322,21 @@ static uint32_t ticks_elapsed(const struct source *source, const struct source_r
 	return elapsed > each && elapsed < INT32_MAX ? (uint32_t)elapsed / each * each - each : 0;
 }
 
-// The newest packet of the only leg that is heard, after a silence: nobody else can have brought it.
-static bool comes_alone(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet)
+// The newest packet of the only leg that is heard, after a silence, and none that the leg before it brought: that one may have been
+// ahead by more than the silence. What is too short to tell is not worth the risk.
+static bool comes_alone(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet, uint64_t hash)
 {
-	return source->mode == HEARING_ONE && packet->seq == feed->reception.seq_max && packet->arrival_ns > source->written_ns &&
+	return hash != 0 && !source_copy_known(source, hash) && source->mode == HEARING_ONE && packet->seq == feed->reception.seq_max && packet->arrival_ns > source->written_ns &&
 	       packet->arrival_ns - source->written_ns > ALONE_NS;
 }
 
 // What is no late packet though its number is of the past, and is due. Either its time is still to come: the server numbers the
 // subscription anew. Or it comes alone: a leg that came during a mute has another clock, by as much as the server made of it.
-static bool renumbered(struct source *source, struct source_feed *feed, const struct source_rtp *packet) RUNS_ON(worker_role)
+static bool renumbered(struct source *source, struct source_feed *feed, const struct source_rtp *packet,
+	const struct red_block *block) RUNS_ON(worker_role)
 {
 	struct source_track *track = &source->track;
-	bool alone = comes_alone(source, feed, packet);
+	bool alone = comes_alone(source, feed, packet, align_hash(block->payload, block->bytes));
 	if (!track->decoded || (!alone && ticks_ahead(source, feed, packet) < 0))
 		return false;
 	source_track_drain(source, UINT64_MAX); // what waits behind a gap is older
@@ -387,7 +389,8 @@ enum drop source_track_input(struct source *source, struct source_feed *feed, co
 	if (UNLIKELY((uint16_t)(packet->seq + feed->seq_offset) != source->track.jitter.next))
 		number_by_time(source, feed, packet);
 	drop = track_put_blocks(source, feed, packet, blocks, count);
-	if (UNLIKELY(drop == DROP_JITTER_DUPLICATE || drop == DROP_JITTER_LATE) && renumbered(source, feed, packet))
+	if (UNLIKELY(drop == DROP_JITTER_DUPLICATE || drop == DROP_JITTER_LATE) &&
+		renumbered(source, feed, packet, &blocks[count - 1]))
 		drop = track_put_blocks(source, feed, packet, blocks, count);
 	if (UNLIKELY(drop == DROP_JITTER_DUPLICATE || drop == DROP_JITTER_LATE) && is_copy(source, feed, packet)) {
 		source_copy_seen(source);

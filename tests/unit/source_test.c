@@ -467,6 +467,39 @@ static void a_leg_that_comes_alone_is_due_whatever_its_clock_says(void **state)
 	}
 }
 
+// The new leg lags: it still brings what the old one has brought when that is gone, after a silence.
+static void a_leg_that_lags_is_not_taken_for_one_that_comes_alone(void **state)
+{
+	(void)state;
+	speak(-1, -1);
+	without_a_swap();
+	for (unsigned i = 0; i < 2; i++) {
+		const struct copy copy = i == 0 ? same_clock : (struct copy){NEW, 0x3333, 5000 - 300, 40000};
+		struct bench bench;
+		struct source_stats stats;
+		setup(&bench);
+		hear(&bench, HEARING_ONE, OLD, 1, 0, 0, false);
+		for (int packet = 0; packet < 50; packet++) {
+			if (packet == 30)
+				hear(&bench, HEARING_ALIGN, OLD, 1, NEW, 2, false);
+			if (packet == 40)
+				hear(&bench, HEARING_BOTH, NEW, 2, OLD, 1, false);
+			give(&bench, &old_copy, packet, false);
+			pass(&bench, 20);
+		}
+		pass(&bench, 180);
+		hear(&bench, HEARING_ONE, NEW, 2, 0, 0, false);
+		for (int packet = 38; packet < PACKETS; packet++) {
+			give(&bench, &copy, packet, false);
+			pass(&bench, 20);
+		}
+		same_as_undisturbed(&bench);
+		source_stats(bench.source, &stats);
+		assert_int_equal(stats.copies, 12);
+		teardown(&bench);
+	}
+}
+
 // An encoder's silence is the same few payloads again and again: which of them a leg has brought cannot be told from them.
 static void silence_that_repeats_aligns_nothing_wrongly(void **state)
 {
@@ -721,6 +754,7 @@ int main(void)
 		cmocka_unit_test(resume_changes_the_label_only),
 		cmocka_unit_test(numbers_that_jump_while_time_goes_on),
 		cmocka_unit_test(a_leg_that_comes_alone_is_due_whatever_its_clock_says),
+		cmocka_unit_test(a_leg_that_lags_is_not_taken_for_one_that_comes_alone),
 		cmocka_unit_test(silence_that_repeats_aligns_nothing_wrongly),
 		cmocka_unit_test(muted_while_both_are_heard),
 		cmocka_unit_test(another_publication_waits_for_its_turn),
