@@ -2,8 +2,8 @@
 import math
 from html import escape
 
-WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 190, 36, 48
+WIDTH, HEIGHT = 720, 320
+LEFT, RIGHT, TOP, BOTTOM = 64, 250, 36, 48
 COLOURS = ["#0b6e99", "#d9480f", "#2b8a3e", "#862e9c", "#c92a2a", "#495057"]
 
 
