@@ -37,6 +37,7 @@ static struct {
 #define lws_set_timeout(wsi, reason, seconds) ((void)(wsi))
 #define lws_write(wsi, data, bytes, how) ((void)(wsi), (void)(how), lws.write_result)
 #define lws_cancel_service(context) ((void)(context))
+#define lws_validity_confirmed(wsi) ((void)(wsi))
 #define lws_sul_schedule(context, thread, sul, fn, us) ((void)(context), (void)(fn), (void)(us), lws.limit = (sul))
 #define lws_sul_cancel(sul) ((void)(sul), lws.limit = NULL)
 #define lws_create_vhost(context, info) ((void)(context), (void)(info), (struct lws_vhost *)&lws)
