@@ -324,6 +324,8 @@ static uint32_t ticks_elapsed(const struct source *source, const struct source_r
 
 // The newest packet of the only leg that is heard, after a silence, and none that the leg before it brought: that one may have been
 // ahead by more than the silence. What is too short to tell is not worth the risk.
+static bool comes_alone(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet,
+	uint64_t hash) RUNS_ON(worker_role);
 static bool comes_alone(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet, uint64_t hash)
 {
 	return hash != 0 && !source_copy_known(source, hash) && source->mode == HEARING_ONE && packet->seq == feed->reception.seq_max && packet->arrival_ns > source->written_ns &&
