@@ -47,17 +47,16 @@ static struct transport *find(transport_id id) RUNS_ON(control_role)
 	return transport != NULL && transport->id == id ? transport : NULL;
 }
 
-int worker_mail_send(unsigned worker, const struct worker_mail *mail)
+void worker_mail_send(unsigned worker, const struct worker_mail *mail)
 {
 	struct worker_mail *copy;
-	if (rte_mempool_get(plane.mail_pool, (void **)&copy) != 0)
-		return -ENOBUFS;
+	// Workers empty their rings, and so fill the pool, at every turn of their loops.
+	while (rte_mempool_get(plane.mail_pool, (void **)&copy) != 0)
+		sched_yield();
 	*copy = *mail;
-	// The ring is smaller than the pool, but a worker empties it at every turn of its loop.
 	while (rte_ring_mp_enqueue(plane.workers[worker].mail, copy) != 0)
 		sched_yield();
 	doorbell_ring(&plane.workers[worker].bell);
-	return 0;
 }
 
 static void transport_free(struct rcu_retired *retired)
@@ -205,7 +204,8 @@ int transport_map(transport_id id, uint32_t ssrc, uint8_t pt_opus, uint8_t pt_re
 		return -ENOENT;
 	struct worker_mail mail = {
 		.type = WORKER_MAIL_MAP, .transport = id, .ssrc = ssrc, .pt_opus = pt_opus, .pt_red = pt_red};
-	return worker_mail_send(transport->worker, &mail);
+	worker_mail_send(transport->worker, &mail);
+	return 0;
 }
 
 int transport_unmap(transport_id id, uint32_t ssrc)
@@ -214,7 +214,8 @@ int transport_unmap(transport_id id, uint32_t ssrc)
 	if (transport == NULL)
 		return -ENOENT;
 	struct worker_mail mail = {.type = WORKER_MAIL_UNMAP, .transport = id, .ssrc = ssrc};
-	return worker_mail_send(transport->worker, &mail);
+	worker_mail_send(transport->worker, &mail);
+	return 0;
 }
 
 int transport_send_data(transport_id id, bool reliable, const uint8_t *data, size_t bytes)
@@ -251,7 +252,8 @@ int transport_set_target(transport_id id, const char *data_identity, uint32_t vo
 		return -ENOENT;
 	struct worker_mail mail = {.type = WORKER_MAIL_TARGET, .transport = id, .voice = voice};
 	snprintf(mail.target, sizeof(mail.target), "%s", data_identity);
-	return worker_mail_send(transport->worker, &mail);
+	worker_mail_send(transport->worker, &mail);
+	return 0;
 }
 
 int transport_restart(transport_id id, struct transport_local *ret_local, struct err *err)

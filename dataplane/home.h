@@ -45,6 +45,9 @@ static inline struct home *home_of(const struct source *source)
 	return source_owner(source);
 }
 
+// A transport that feeds the home comes; it is gone from every thread. With the last one goes a home that control has given up.
+void home_transport_opened(struct home *home) RUNS_ON(control_role);
+void home_transport_gone(struct home *home) RUNS_ON(control_role);
 // Before every input: follows a newer hearing. The common case is one comparison.
 void home_follow(struct worker *worker, struct home *home) RUNS_ON(worker_role);
 static inline void home_look(struct worker *worker, struct home *home) RUNS_ON(worker_role);

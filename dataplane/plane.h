@@ -63,10 +63,6 @@ void plane_release(struct released *released);
 
 struct home; // a source at its worker: home.h
 
-// A transport that feeds the home comes; it is gone from every thread. With the last one goes a home that control has given up.
-void home_transport_opened(struct home *home) RUNS_ON(control_role);
-void home_transport_gone(struct home *home) RUNS_ON(control_role);
-
 struct transport;
 
 struct worker {
@@ -115,8 +111,8 @@ struct worker_mail {
 	char target[256];
 };
 
-// Copies the message; waits only while the worker's ring is full. -ENOBUFS when the pool of messages is empty.
-int worker_mail_send(unsigned worker, const struct worker_mail *mail) RUNS_ON(control_role);
+// Copies the message. Waits while the worker's ring is full or the pool of messages empty: one that gives something up must not fail.
+void worker_mail_send(unsigned worker, const struct worker_mail *mail) RUNS_ON(control_role);
 
 enum plane_event_code { PLANE_EVENT_ARRIVED = 1, PLANE_EVENT_HEARD, PLANE_EVENT_ALIGNED };
 
