@@ -61,6 +61,11 @@ static bool agree(struct align *align, const struct align_packet *first, const s
 	return ++align->matches >= MATCHES_WANTED;
 }
 
+static bool at_one_moment(const struct align_packet *a, const struct align_packet *b)
+{
+	return (uint16_t)(a->arrival_ms - b->arrival_ms + HALF_PACKET_MS) <= 2 * HALF_PACKET_MS;
+}
+
 // The packet of the opposite side with that content, NULL: none, or there is no telling which.
 static const struct align_packet *twin(const struct align *align, enum align_side side, const struct align_packet *packet)
 {
@@ -72,7 +77,7 @@ static const struct align_packet *twin(const struct align *align, enum align_sid
 			continue;
 		only = other;
 		count++;
-		if ((uint16_t)(other->arrival_ms - packet->arrival_ms + HALF_PACKET_MS) <= 2 * HALF_PACKET_MS) {
+		if (at_one_moment(other, packet)) {
 			close = other;
 			close_count++;
 		}
@@ -100,7 +105,7 @@ bool align_put(struct align *align, enum align_side side, uint16_t seq, uint32_t
 	if (other == NULL)
 		return false;
 	// Of the same content and moment is better evidence than of the same content: that may be another of its like.
-	bool close = (uint16_t)(other->arrival_ms - packet->arrival_ms + HALF_PACKET_MS) <= 2 * HALF_PACKET_MS;
+	bool close = at_one_moment(other, packet);
 	if (!close && (align->close || repeats(align, side, hash)))
 		return false;
 	if (close && !align->close)

@@ -302,19 +302,19 @@ static void feed_counts(struct source *source, struct source_feed *feed, const s
 		(uint64_t)(feed->reception.jitter_ticks * 1000 / RTP_TICKS_PER_MS), memory_order_relaxed);
 }
 
-// Around a swap: what the other leg has brought already, though it may have been numbered otherwise (a mute in between).
-static bool is_copy(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet)
-{
-	int32_t ahead = (int32_t)(packet->timestamp + feed->timestamp_offset - source->track.timestamp_next);
-	return source_watched(source, packet->arrival_ns) && source->track.decoded && ahead < 0;
-}
-
-// Ticks from what was written last to a packet, by its time stamp and by when it came.
+// Ticks from what was written last to a packet, by its time stamp.
 static int32_t ticks_ahead(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet)
 {
 	return (int32_t)(packet->timestamp + feed->timestamp_offset - source->track.timestamp_next);
 }
 
+// Around a swap: what the other leg has brought already, though it may have been numbered otherwise (a mute in between).
+static bool is_copy(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet)
+{
+	return source_watched(source, packet->arrival_ns) && source->track.decoded && ticks_ahead(source, feed, packet) < 0;
+}
+
+// The same by when it came, in whole packets.
 static uint32_t ticks_elapsed(const struct source *source, const struct source_rtp *packet)
 {
 	uint32_t each = MAX_OF(source->track.packet_ticks, 1u);
@@ -325,11 +325,13 @@ static uint32_t ticks_elapsed(const struct source *source, const struct source_r
 // The newest packet of the only leg that is heard, after a silence, and none that the leg before it brought: that one may have been
 // ahead by more than the silence. What is too short to tell is not worth the risk.
 static bool comes_alone(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet,
-	uint64_t hash) RUNS_ON(worker_role);
-static bool comes_alone(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet, uint64_t hash)
+	const struct red_block *block) RUNS_ON(worker_role)
 {
-	return hash != 0 && !source_copy_known(source, hash) && source->mode == HEARING_ONE && packet->seq == feed->reception.seq_max && packet->arrival_ns > source->written_ns &&
-	       packet->arrival_ns - source->written_ns > ALONE_NS;
+	bool newest = source->mode == HEARING_ONE && packet->seq == feed->reception.seq_max;
+	if (!newest || packet->arrival_ns <= source->written_ns + ALONE_NS)
+		return false;
+	uint64_t hash = align_hash(block->payload, block->bytes);
+	return hash != 0 && !source_copy_known(source, hash);
 }
 
 // What is no late packet though its number is of the past, and is due. Either its time is still to come: the server numbers the
@@ -338,7 +340,7 @@ static bool renumbered(struct source *source, struct source_feed *feed, const st
 	const struct red_block *block) RUNS_ON(worker_role)
 {
 	struct source_track *track = &source->track;
-	bool alone = comes_alone(source, feed, packet, align_hash(block->payload, block->bytes));
+	bool alone = comes_alone(source, feed, packet, block);
 	if (!track->decoded || (!alone && ticks_ahead(source, feed, packet) < 0))
 		return false;
 	source_track_drain(source, UINT64_MAX); // what waits behind a gap is older

@@ -91,6 +91,7 @@ func main() {
 			p = &phone{}
 			phones[s.Phone] = p
 		}
+		p.begin(s.Verb)
 		go func() {
 			a := answer{ID: s.ID}
 			if err := p.do(s); err != nil {

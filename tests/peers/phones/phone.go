@@ -42,7 +42,6 @@ func (p *phone) publish() (err error) {
 
 // paced calls say every 20 ms of real time, catching up after a stall, until stop.
 func (p *phone) paced(say func(n int) error) error {
-	p.stopped.Store(false)
 	began := time.Now()
 	for n := 0; !p.stopped.Load(); n++ {
 		time.Sleep(time.Until(began.Add(time.Duration(n) * frame)))
@@ -76,6 +75,9 @@ func (p *phone) speakData(first int64) error {
 		return p.room.LocalParticipant.PublishDataPacket(lksdk.UserData(packet), lksdk.WithDataPublishReliable(false))
 	})
 }
+
+// begin is called in the order in which the steps came: a stop that comes while a speak still waits for its track counts.
+func (p *phone) begin(verb string) { p.stopped.Store(verb == "stop") }
 
 func (p *phone) stop() { p.stopped.Store(true) }
 
