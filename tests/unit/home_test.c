@@ -16,6 +16,7 @@
 #include "dataplane/dataplane.h"
 #include "dataplane/home.h"
 #include "dataplane/plane.h"
+#include "tests/support/lone_worker.h"
 
 #define FAR_NS 3600000000000u
 
@@ -187,30 +188,6 @@ static void a_source_stays_until_its_last_transport_is_closed(void **state)
 	pcm_unref(pcm);
 }
 
-static int start(void **state)
-{
-	(void)state;
-	struct err err = {""};
-	struct dataplane_config config = {.port_count = 1, .worker_count = 1, .memory_mb = 128};
-	cpu_set_t mask;
-	sched_getaffinity(0, sizeof(mask), &mask);
-	while (!CPU_ISSET(config.cores[0], &mask))
-		config.cores[0]++;
-	config.ports[0] = (struct dataplane_port_config){.name = "test", .device = "null", .address = 0x0a630102, .prefix_bits = 24,
-		.queues = 1, .udp_port_min = 20000, .udp_port_max = 29999};
-	if (dataplane_start(&config, &err) == 0)
-		return 0;
-	print_error("%s\n", err.text);
-	return -1;
-}
-
-static int finish(void **state)
-{
-	(void)state;
-	dataplane_stop();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,5 +195,5 @@ int main(void)
 		cmocka_unit_test(a_timer_that_begins_while_the_timers_run_is_kept),
 		cmocka_unit_test(a_source_stays_until_its_last_transport_is_closed),
 	};
-	return cmocka_run_group_tests(tests, start, finish);
+	return cmocka_run_group_tests(tests, lone_worker_start, lone_worker_stop);
 }
