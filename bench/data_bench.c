@@ -16,6 +16,7 @@
 #include <usrsctp.h>
 
 #include "bench/bench.h"
+#include "bench/data_chunk.h"
 #include "dataplane/crc32c.h"
 #include "dataplane/dcep.h"
 #include "dataplane/dtls_record.h"
@@ -24,12 +25,9 @@
 #include "dataplane/userpacket.h"
 #include "tests/support/dtls_peer.h"
 
-#define PCM_BYTES 641
 #define ROOM 1024
 #define BURST 32
-#define STREAM 1
 #define FRAMES_PER_S 50
-#define IDENTITY "a-user-of-usual-length"
 
 static struct srtp_mgr *mgr;
 static uint8_t frame[ROOM]; // SCTP packet with one DATA chunk; tag, TSN and sum are filled in
@@ -38,30 +36,10 @@ static uint8_t sealed[BURST][ROOM];
 static size_t sealed_bytes[BURST];
 static uint64_t heard; // payload bytes, so that nothing is optimised away
 
-static size_t put_field(uint8_t *to, unsigned number, const void *data, size_t bytes)
-{
-	size_t at = 0;
-	to[at++] = (uint8_t)(number << 3 | 2);
-	if (bytes > 127)
-		to[at++] = (uint8_t)(bytes | 0x80);
-	to[at++] = (uint8_t)(bytes > 127 ? bytes >> 7 : bytes);
-	memcpy(to + at, data, bytes);
-	return at + bytes;
-}
-
 static void make_frame(void)
 {
-	uint8_t pcm[PCM_BYTES], user[800], packet[900];
-	memset(pcm, 0x35, sizeof(pcm));
-	size_t bytes = put_field(user, 2, pcm, sizeof(pcm));
-	size_t whole = put_field(packet, 2, user, bytes);
-	whole += put_field(packet + whole, 4, IDENTITY, strlen(IDENTITY));
-	size_t at = sctp_packet_begin(frame, 0);
-	frame_bytes = sctp_chunk_put(frame, at, SCTP_CHUNK_DATA, SCTP_DATA_WHOLE | SCTP_DATA_UNORDERED,
-		SCTP_DATA_BYTES - SCTP_CHUNK_BYTES + whole);
-	put_be16(frame + at + 8, STREAM);
-	put_be32(frame + at + 12, PPID_BINARY);
-	memcpy(frame + at + SCTP_DATA_BYTES, packet, whole);
+	size_t pcm_at;
+	frame_bytes = data_chunk_put(frame, sctp_packet_begin(frame, 0), &pcm_at);
 }
 
 static size_t seal_frame(struct dtls_record *peer, uint32_t tag, uint32_t tsn, uint8_t *room)
@@ -97,7 +75,7 @@ static struct user *users_open(unsigned count, struct speaker *speakers)
 			user->record.remote_key[k] = speakers[i].record.local_key[k] = (uint8_t)(i * 7 + k * 13);
 		struct sctp_up up = {true, 0x1000 + i, 0x2000 + i, 1000};
 		sctp_rx_start(&user->rx, &up);
-		user->rx.channels[0] = STREAM;
+		user->rx.channels[0] = DATA_CHUNK_STREAM;
 	}
 	return users;
 }
@@ -112,7 +90,7 @@ static void read_message(const struct sctp_message *message)
 {
 	struct userpacket packet;
 	if (userpacket_parse(message->data, message->bytes, &packet) != DROP_NONE ||
-		packet.identity_bytes != strlen(IDENTITY) || memcmp(packet.identity, IDENTITY, packet.identity_bytes) != 0)
+		packet.identity_bytes != strlen(DATA_CHUNK_IDENTITY) || memcmp(packet.identity, DATA_CHUNK_IDENTITY, packet.identity_bytes) != 0)
 		refused("a data packet");
 	heard += packet.payload_bytes + packet.payload[0];
 }

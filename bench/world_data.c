@@ -6,13 +6,10 @@
 
 #include <stdlib.h>
 
+#include "bench/data_chunk.h"
 #include "bench/world.h"
-#include "dataplane/dcep.h"
 #include "dataplane/dtls_record.h"
 
-#define STREAM 1
-#define IDENTITY "a-user-of-usual-length"
-#define PCM_BYTES (1 + PCM_CELL_BYTES) // a sequence byte before the samples
 #define LOCAL_TAG(index) (0x1000u + (index))
 #define FIRST_TSN 1000u
 
@@ -27,33 +24,6 @@ static struct speaker *speakers;
 static uint8_t message[SCTP_DATA_BYTES + 900]; // a DATA chunk; the TSN and the first of the PCM are filled in
 static size_t message_bytes, pcm_at;
 
-static size_t field(uint8_t *to, unsigned number, const void *data, size_t bytes)
-{
-	size_t at = 0;
-	to[at++] = (uint8_t)(number << 3 | 2);
-	if (bytes > 127)
-		to[at++] = (uint8_t)(bytes | 0x80);
-	to[at++] = (uint8_t)(bytes > 127 ? bytes >> 7 : bytes);
-	memcpy(to + at, data, bytes);
-	return at + bytes;
-}
-
-static void message_make(void)
-{
-	uint8_t pcm[PCM_BYTES], user[800], packet[900];
-	memset(pcm, 0x35, sizeof(pcm));
-	size_t bytes = field(user, 2, pcm, sizeof(pcm));
-	size_t whole = field(packet, 2, user, bytes);
-	size_t before_identity = whole;
-	whole += field(packet + whole, 4, IDENTITY, strlen(IDENTITY));
-	message_bytes = sctp_chunk_put(message, 0, SCTP_CHUNK_DATA, SCTP_DATA_WHOLE | SCTP_DATA_UNORDERED,
-		SCTP_DATA_BYTES - SCTP_CHUNK_BYTES + whole);
-	put_be16(message + 8, STREAM);
-	put_be32(message + 12, PPID_BINARY);
-	memcpy(message + SCTP_DATA_BYTES, packet, whole);
-	pcm_at = SCTP_DATA_BYTES + before_identity - PCM_BYTES;
-}
-
 void world_data_open(unsigned index)
 {
 	ENTERS(worker_role);
@@ -61,7 +31,7 @@ void world_data_open(unsigned index)
 	struct transport_data *rx = &transport->data_rx;
 	if (speakers == NULL) {
 		speakers = calloc(world.config.sessions, sizeof(speakers[0]));
-		message_make();
+		message_bytes = data_chunk_put(message, 0, &pcm_at);
 	}
 	struct dtls_record *record = calloc(1, sizeof(*record));
 	if (speakers == NULL || record == NULL)
@@ -74,12 +44,12 @@ void world_data_open(unsigned index)
 		record->remote_key[k] = speaker->record.local_key[k] = (uint8_t)(index * 7 + k * 13);
 	rx->record = record;
 	rx->voice = 1;
-	rx->target_bytes = (uint16_t)strlen(IDENTITY);
-	memcpy(rx->target, IDENTITY, strlen(IDENTITY));
+	rx->target_bytes = (uint16_t)strlen(DATA_CHUNK_IDENTITY);
+	memcpy(rx->target, DATA_CHUNK_IDENTITY, strlen(DATA_CHUNK_IDENTITY));
 	struct sctp_up up = {true, LOCAL_TAG(index), 0x2000 + index, FIRST_TSN};
 	sctp_rx_start(&rx->sctp, &up);
 	transport->data = true;
-	atomic_store(&transport->channels, (uint32_t)STREAM << 16 | SCTP_RX_NO_STREAM);
+	atomic_store(&transport->channels, (uint32_t)DATA_CHUNK_STREAM << 16 | SCTP_RX_NO_STREAM);
 	atomic_store(&transport->rwnd_bytes, 131072);
 	atomic_store(&transport->remote, endpoint_pack(WORLD_PEER));
 }
