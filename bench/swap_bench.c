@@ -26,7 +26,7 @@ struct user {
 	struct source *source;
 	transport_id transport;
 	uint32_t generation;
-	uint8_t seq;
+	uint32_t number; // of the packet it says next; its low byte is the sequence byte
 };
 
 static void must(bool holds, const char *what)
@@ -68,7 +68,7 @@ static void user_make(struct user *user)
 {
 	ENTERS(control_role);
 	struct source_config config = {.input = SOURCE_DATA};
-	*user = (struct user){.pcm = pcm_create(10000), .generation = 1, .seq = 1};
+	*user = (struct user){.pcm = pcm_create(10000), .generation = 1, .number = 1};
 	must(user->pcm != NULL, "out of memory");
 	user->source = dataplane_source_create(user->pcm, &config);
 	must(user->source != NULL, "out of memory");
@@ -76,20 +76,29 @@ static void user_make(struct user *user)
 	hear(user, HEARING_ONE, user->transport, 0);
 }
 
-// One data packet, as it comes out of SCTP, to the user's worker.
-static void speak(struct user *user, transport_id transport, uint8_t seq)
+// One data packet, as it comes out of SCTP, to the user's worker. No two have the same content, as with speech.
+static void speak(const struct user *user, transport_id transport)
 {
 	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(plane.pool);
 	must(mbuf != NULL, "no packet buffer is free");
 	// A DataPacket of the phone: user (2) with payload (2), participant_identity (4).
 	uint8_t *data = (uint8_t *)rte_pktmbuf_append(mbuf, 6 + PAYLOAD + 3);
 	memcpy(data, (uint8_t[]){2 << 3 | 2, ((PAYLOAD + 3) & 127) | 128, (PAYLOAD + 3) >> 7, 2 << 3 | 2, (PAYLOAD & 127) | 128, PAYLOAD >> 7}, 6);
-	memset(data + 6, seq, PAYLOAD);
+	memset(data + 6, 0, PAYLOAD);
+	data[6] = (uint8_t)user->number;
+	memcpy(data + 7, &user->number, sizeof(user->number));
 	memcpy(data + 6 + PAYLOAD, (uint8_t[]){4 << 3 | 2, 1, 'p'}, 3);
 	*packet_of(mbuf) = (struct packet){.arrival_ns = clock_mono_ns(), .transport = transport, .kind = PACKET_MESSAGE};
 	while (rte_ring_mp_enqueue(plane.workers[0].inbox, mbuf) != 0)
 		sched_yield();
 	doorbell_ring(&plane.workers[0].bell);
+}
+
+// A phone says a packet each 20 ms: the worker has seen one before the next is said.
+static void taken(void)
+{
+	while (!rte_ring_empty(plane.workers[0].inbox))
+		sched_yield();
 }
 
 // ---- the exchange and the grace period
@@ -156,8 +165,10 @@ static void swap_once(struct user *user)
 	hear(user, HEARING_ALIGN, old, user->transport);
 	hear(user, HEARING_BOTH, user->transport, old);
 	for (bool heard = false, aligned = false; !aligned;) {
-		speak(user, old, user->seq);
-		speak(user, user->transport, user->seq++);
+		speak(user, old);
+		speak(user, user->transport);
+		user->number++;
+		taken();
 		events_take();
 		dataplane_source_progress(user->source, &heard, &aligned);
 	}
@@ -194,7 +205,8 @@ static void others_hear(struct user *users, struct bench_series *latency_us, uns
 		if (swaps != NULL)
 			swap_once(swaps);
 		uint64_t head = pcm_head(user->pcm), began = clock_mono_ns();
-		speak(user, user->transport, user->seq++);
+		speak(user, user->transport);
+		user->number++;
 		while (pcm_head(user->pcm) == head)
 			sched_yield();
 		bench_add(latency_us, (clock_mono_ns() - began) / 1000);
