@@ -13,6 +13,7 @@
 
 #include "bench/bench.h"
 #include "controlplane/grpc_server.h"
+#include "controlplane/soniox_replay.h"
 #include "dataplane/dtls.h"
 #include "dataplane/dtls_record.h"
 #include "dataplane/sctp_assoc.h"
@@ -24,6 +25,7 @@
 
 #define COPIES 64
 #define STREAMS 256
+#define REPLAY_MS 30000 // soniox.replay_ms, where nobody sets it
 #define METHOD "/mentra.livekit.bridge.LiveKitBridge/StreamAudio"
 #define KIB 1024.0
 
@@ -52,7 +54,7 @@ static void must(bool holds, const char *what)
 }
 
 static struct {
-	double total, handshake, packets;
+	double total, handshake, packets, replay;
 	unsigned table;
 } sum;
 
@@ -88,6 +90,16 @@ static void rings_and_sources(void)
 		source_destroy(sources[i]);
 		pcm_unref(rings[i]);
 	}
+}
+
+// What a connection that breaks has again; only users that are transcribed have one.
+static void replays(void)
+{
+	double before = allocated();
+	struct soniox_replay *replay = soniox_replay_create(REPLAY_MS);
+	must(replay != NULL, "replay");
+	sum.replay = allocated() - before;
+	soniox_replay_free(replay);
 }
 
 static void transports(void)
@@ -266,6 +278,7 @@ int main(int argc, char **argv)
 	bench_begin(argc, argv, "memory", "bytes a user costs");
 	sum.table = bench_table("KiB a user", "part|KiB");
 	rings_and_sources();
+	replays();
 	transports();
 	dtls_ends();
 	sctp_ends();
@@ -273,6 +286,7 @@ int main(int argc, char **argv)
 	bench_row(sum.table, "sum", (double[]){sum.total / KIB}, 1);
 	bench_row(sum.table, "beside it while the DTLS handshake lasts", (double[]){sum.handshake / KIB}, 1);
 	bench_row(sum.table, "beside it where Soniox takes Ogg: 2 s of packets", (double[]){sum.packets / KIB}, 1);
+	bench_row(sum.table, "beside it where Soniox transcribes: 30 s of audio", (double[]){sum.replay / KIB}, 1);
 	bench_note("Packet buffers are shared by all: 2.4 KiB each, memory.size_mb x 100 of them.");
 	bench_check("KiB a user with the 10 s ring, limit", sum.total / KIB, true, 512);
 	return bench_end();
