@@ -94,8 +94,8 @@ static void speak(const struct user *user, transport_id transport)
 	doorbell_ring(&plane.workers[0].bell);
 }
 
-// A phone says a packet each 20 ms: the worker has seen one before the next is said.
-static void taken(void)
+// A phone says a packet each 20 ms: the worker has taken one before the next is said.
+static void inbox_wait_empty(void)
 {
 	while (!rte_ring_empty(plane.workers[0].inbox))
 		sched_yield();
@@ -168,7 +168,7 @@ static void swap_once(struct user *user)
 		speak(user, old);
 		speak(user, user->transport);
 		user->number++;
-		taken();
+		inbox_wait_empty();
 		events_take();
 		dataplane_source_progress(user->source, &heard, &aligned);
 	}

@@ -50,7 +50,7 @@ struct config {
 		char *key;            // out of key_file or                    SONIOX_API_KEY
 		char *ca_file;
 		int audio;            // enum soniox_audio
-		unsigned replay_ms;   // 15000
+		unsigned replay_ms;   // 30000
 		unsigned concurrent, per_minute; // the account's limits: 10, 100
 		unsigned rotate_ms;   // 290 minutes
 		unsigned idle_ms;     // 300000
