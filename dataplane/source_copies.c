@@ -61,6 +61,7 @@ static void watch_begin(struct source *source, uint64_t now_ns) RUNS_ON(worker_r
 void source_hear(struct source *source, const struct hearing *hearing, uint64_t now_ns)
 {
 	uint32_t generation = source->main != NULL ? source->main->generation : 0;
+	uint64_t transport = source->main != NULL ? source->main->transport : 0;
 	bool copied = source_copying(source);
 	if (hearing->fence)
 		source_fence(source);
@@ -85,6 +86,8 @@ void source_hear(struct source *source, const struct hearing *hearing, uint64_t 
 	source->common = 0;
 	if (source->main->generation != generation) {
 		source->heard = false;
+		// Copies of a move that is still watched may be under way.
+		source->resumed = source->main->transport == transport && (source->resumed || !source_watched(source, now_ns));
 		watch_begin(source, now_ns);
 	}
 }

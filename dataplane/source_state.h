@@ -83,6 +83,7 @@ struct source {
 	struct align align;          // second copy onto first, while there are two
 	struct copies copies;        // the same for the data way
 	struct align_ring delivered; // by content, while watched
+	bool resumed;                // what is watched is a resume: the leg is the one before, and nobody brings a copy
 	_Alignas(16) uint8_t decoder_memory[];
 };
 _Static_assert(offsetof(struct source, pcm) == CACHE_LINE_BYTES, "who is heard, and how, is one line");

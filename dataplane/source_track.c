@@ -311,7 +311,8 @@ static int32_t ticks_ahead(const struct source *source, const struct source_feed
 // Around a swap: what the other leg has brought already, though it may have been numbered otherwise (a mute in between).
 static bool is_copy(const struct source *source, const struct source_feed *feed, const struct source_rtp *packet)
 {
-	return source_watched(source, packet->arrival_ns) && source->track.decoded && ticks_ahead(source, feed, packet) < 0;
+	return source_watched(source, packet->arrival_ns) && !source->resumed && source->track.decoded &&
+	       ticks_ahead(source, feed, packet) < 0;
 }
 
 // The same by when it came, in whole packets.

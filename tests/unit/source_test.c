@@ -406,6 +406,37 @@ static void resume_changes_the_label_only(void **state)
 	teardown(&bench);
 }
 
+// After a resume there is but the one leg: what comes after its gap was given up is late, whoever watches. Nobody brought it before.
+static void late_after_a_resume_is_late(void **state)
+{
+	(void)state;
+	struct bench bench;
+	struct source_stats stats;
+	speak(-1, -1);
+	setup(&bench);
+	hear(&bench, HEARING_ONE, OLD, 1, 0, 0, false);
+	for (int i = 0; i < 80; i++) {
+		give(&bench, &old_copy, i, false);
+		pass(&bench, 20);
+	}
+	hear(&bench, HEARING_ONE, OLD, 2, 0, 0, false);
+	for (int i = 100; i < 106; i++) { // overtook twenty
+		give(&bench, &old_copy, i, false);
+		pass(&bench, 20);
+	}
+	for (int i = 80; i < 100; i++)
+		assert_int_equal(give(&bench, &old_copy, i, false), DROP_JITTER_LATE);
+	assert_int_equal(give(&bench, &old_copy, 105, false), DROP_JITTER_DUPLICATE);
+	source_stats(bench.source, &stats);
+	assert_int_equal(stats.lost, 20);
+	assert_int_equal(stats.late, 20);
+	assert_int_equal(stats.duplicate, 1);
+	assert_int_equal(stats.copies, 0);
+	assert_int_equal(stats.swap.lost, 20);
+	assert_int_equal(stats.swap.copies, 0);
+	teardown(&bench);
+}
+
 // Speech goes on in time while the server's numbers jump, by less than what is taken for a new beginning.
 static void numbers_that_jump_while_time_goes_on(void **state)
 {
@@ -752,6 +783,7 @@ int main(void)
 		cmocka_unit_test(common_packets_are_counted),
 		cmocka_unit_test(full_join_goes_on_in_time),
 		cmocka_unit_test(resume_changes_the_label_only),
+		cmocka_unit_test(late_after_a_resume_is_late),
 		cmocka_unit_test(numbers_that_jump_while_time_goes_on),
 		cmocka_unit_test(a_leg_that_comes_alone_is_due_whatever_its_clock_says),
 		cmocka_unit_test(a_leg_that_lags_is_not_taken_for_one_that_comes_alone),
