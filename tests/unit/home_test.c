@@ -117,16 +117,16 @@ static void a_source_that_goes_while_its_timer_runs_is_not_looked_at_again(void 
 	(void)state;
 	pcm = pcm_create(1000);
 	one = create();
+	other = create(); // now: later it might be given the place of one, and be taken for it
 	atomic_store(&deadline_one, 1); // due at every turn, and still open when it has had its turn
 	mute(one);
 	wait_for_looks(&looks_one, 3);
 	atomic_store(&step, FORGET_IT);
-	for (uint64_t limit = clock_mono_ns() + 20000000000u; sources_left() > 0;)
+	for (uint64_t limit = clock_mono_ns() + 20000000000u; sources_left() > 1;)
 		if (!wait_more(limit))
 			fail_msg("the source is not given back");
 	// Nobody has it: the worker has gone through turns since, and what it asks for would count.
 	unsigned looks = atomic_load(&looks_one);
-	other = create();
 	atomic_store(&deadline_other, 1);
 	mute(other);
 	wait_for_looks(&looks_other, 100);
@@ -159,6 +159,7 @@ static void a_timer_that_begins_while_the_timers_run_is_kept(void **state)
 	for (uint64_t limit = clock_mono_ns() + 20000000000u; sources_left() > 0;)
 		if (!wait_more(limit))
 			fail_msg("the sources are not given back");
+	one = NULL; // its place may be given to another
 	pcm_unref(pcm);
 }
 
