@@ -2,7 +2,7 @@
 //
 // control.c - the one event loop: epoll, a timer heap, and a locked queue of work that other threads post.
 //
-// Runs on: control; control_post and control_stop: any.
+// Runs on: control; control_post, control_post_work and control_stop: any.
 
 #include "controlplane/control.h"
 
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 struct post {
-	struct post *next;
+	struct control_work work;
 	void (*fn)(void *arg);
 	void *arg;
 };
@@ -29,7 +29,7 @@ struct watch {
 static struct {
 	int epoll_fd, event_fd;
 	pthread_mutex_t lock;
-	struct post *first, **last; // under lock
+	struct control_work *first, **last; // under lock
 	_Atomic(bool) stop;
 	_Atomic(uint64_t) lag_max_us;
 	struct watch *watches;
@@ -49,19 +49,32 @@ int control_init(struct err *err)
 	return 0;
 }
 
+void control_post_work(struct control_work *work)
+{
+	work->next = NULL;
+	pthread_mutex_lock(&loop.lock);
+	bool was_empty = loop.first == NULL;
+	*loop.last = work;
+	loop.last = &work->next;
+	pthread_mutex_unlock(&loop.lock);
+	if (was_empty)
+		eventfd_write(loop.event_fd, 1);
+}
+
+static void run_post(void *arg)
+{
+	struct post *post = arg;
+	post->fn(post->arg);
+	free(post);
+}
+
 int control_post(void (*fn)(void *arg), void *arg)
 {
 	struct post *post = malloc(sizeof(*post));
 	if (post == NULL)
 		return -ENOMEM;
-	*post = (struct post){.fn = fn, .arg = arg};
-	pthread_mutex_lock(&loop.lock);
-	bool was_empty = loop.first == NULL;
-	*loop.last = post;
-	loop.last = &post->next;
-	pthread_mutex_unlock(&loop.lock);
-	if (was_empty)
-		eventfd_write(loop.event_fd, 1);
+	*post = (struct post){.work = {.fn = run_post, .arg = post}, .fn = fn, .arg = arg};
+	control_post_work(&post->work);
 	return 0;
 }
 
@@ -90,15 +103,14 @@ static void run_posts(void)
 	eventfd_t ignored;
 	eventfd_read(loop.event_fd, &ignored);
 	pthread_mutex_lock(&loop.lock);
-	struct post *post = loop.first;
+	struct control_work *work = loop.first;
 	loop.first = NULL;
 	loop.last = &loop.first;
 	pthread_mutex_unlock(&loop.lock);
-	while (post != NULL) {
-		struct post *next = post->next;
-		call(post->fn, post->arg);
-		free(post);
-		post = next;
+	while (work != NULL) {
+		struct control_work *next = work->next;
+		call(work->fn, work->arg);
+		work = next;
 	}
 }
 

@@ -15,6 +15,7 @@
 
 struct resolve {
 	struct resolve *next;
+	struct control_work answer;
 	char host[256];
 	uint16_t port;
 	resolve_fn *done; // NULL: cancelled
@@ -76,8 +77,7 @@ static void *resolve_main(void *unused)
 		queue.queued--;
 		pthread_mutex_unlock(&queue.lock);
 		look_up(resolve, AI_ADDRCONFIG);
-		if (control_post(deliver, resolve) < 0)
-			free(resolve);
+		control_post_work(&resolve->answer); // in any case: whoever asked still has the question
 		pthread_mutex_lock(&queue.lock);
 	}
 	pthread_mutex_unlock(&queue.lock);
@@ -118,12 +118,11 @@ struct resolve *resolve_start(const char *host, uint16_t port, resolve_fn *done,
 	resolve->port = port;
 	resolve->done = done;
 	resolve->arg = arg;
+	resolve->answer = (struct control_work){.fn = deliver, .arg = resolve};
 	look_up(resolve, AI_NUMERICHOST);
 	if (resolve->status == 0) {
-		if (control_post(deliver, resolve) == 0)
-			return resolve;
-		free(resolve);
-		return NULL;
+		control_post_work(&resolve->answer);
+		return resolve;
 	}
 	pthread_mutex_lock(&queue.lock);
 	bool room = queue.queued < RESOLVE_QUEUE_MAX;

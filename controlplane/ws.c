@@ -241,7 +241,8 @@ static void on_resolved(void *arg, int status, const struct sockaddr_storage *ad
 	}
 	if (ws->address_count == 0) {
 		char text[512];
-		snprintf(text, sizeof(text), "the name %s has no address", ws->url.host);
+		snprintf(text, sizeof(text), "the name %s has no address%s", ws->url.host,
+			status == -ENOMEM ? ": out of memory" : status == -EAGAIN ? ": name servers do not answer" : "");
 		finish(ws, WS_FAILED, text);
 		return;
 	}

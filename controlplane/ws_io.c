@@ -84,6 +84,7 @@ static struct {
 	pthread_mutex_t lock;
 	struct queue commands, events; // both under lock
 	bool stop, posted;             // both under lock
+	struct control_work delivery;  // posted: control has it
 	struct ws_io *all OWNED_BY(control_role);
 	struct {
 		struct lws_vhost *vhost;
@@ -148,13 +149,19 @@ static void command(struct node *node)
 
 static void events_deliver(void *arg);
 
+// Under lock: control has something to deliver.
+static void post_delivery(void)
+{
+	if (!thread.posted)
+		control_post_work(&thread.delivery);
+	thread.posted = true;
+}
+
 static void report(struct node *node)
 {
 	pthread_mutex_lock(&thread.lock);
 	queue_put(&thread.events, node);
-	// When posting fails the queue stays and the next report tries again.
-	if (!thread.posted)
-		thread.posted = control_post(events_deliver, NULL) == 0;
+	post_delivery();
 	pthread_mutex_unlock(&thread.lock);
 }
 
@@ -237,19 +244,24 @@ static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_
 		io->message_binary = lws_frame_is_binary(wsi);
 	}
 	// Returning -1 here would make libwebsockets 4.1 write behind its buffer with what still arrives.
-	if (message_append(io, data, bytes) < 0) {
-		end(io, "the server sent a message of more than %zu bytes", io->message_max);
+	int rc = message_append(io, data, bytes);
+	if (rc < 0) {
+		if (rc == -ENOMEM)
+			end(io, "out of memory for a message of the server");
+		else
+			end(io, "the server sent a message of more than %zu bytes", io->message_max);
 		kill_in(io, 1);
 		return 0;
 	}
 	if (!lws_is_final_fragment(wsi))
 		return 0;
 	bool wanted = io->message_binary || io->want_text;
-	struct node *node = allowance_take(&io->allowance, io->message_bytes, clock_mono_ns()) ? calloc(1, sizeof(*node)) : NULL;
+	bool allowed = allowance_take(&io->allowance, io->message_bytes, clock_mono_ns());
 	size_t unread = atomic_load(&io->unread_bytes) + node_cost(io->message_bytes);
-	if (node == NULL || unread > 2 * WS_IO_QUEUED_MAX) { // far more than control can be behind by
-		free(node);
-		end(io, "the server sends more than can be handled");
+	bool room = allowed && unread <= 2 * WS_IO_QUEUED_MAX; // else far more than control can be behind by
+	struct node *node = room ? calloc(1, sizeof(*node)) : NULL;
+	if (node == NULL) {
+		end(io, room ? "out of memory for a message of the server" : "the server sends more than can be handled");
 		kill_in(io, 1);
 		return 0;
 	}
@@ -569,6 +581,7 @@ int ws_io_init(struct err *err)
 	queue_reset(&thread.commands);
 	queue_reset(&thread.events);
 	thread.stop = thread.posted = false;
+	thread.delivery = (struct control_work){.fn = events_deliver};
 	struct lws_context_creation_info info = {
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
@@ -661,8 +674,7 @@ static void events_deliver(void *arg)
 	if (node == NULL)
 		return;
 	pthread_mutex_lock(&thread.lock); // there may be more
-	if (!thread.posted)
-		thread.posted = control_post(events_deliver, NULL) == 0;
+	post_delivery();
 	pthread_mutex_unlock(&thread.lock);
 }
 

@@ -190,6 +190,17 @@ ALLOC_EXPORT void *aligned_alloc(size_t alignment, size_t bytes)
 	return alloc_note(real_aligned_alloc(alignment, bytes), __builtin_return_address(0));
 }
 
+// The library's own would ask in the library's name.
+ALLOC_EXPORT char *strdup(const char *text)
+{
+	void *from = __builtin_return_address(0);
+	size_t bytes = strlen(text) + 1;
+	if (!alloc_ready() || alloc_refuses(from))
+		return NULL;
+	char *copy = alloc_note(real_malloc(bytes), from);
+	return copy == NULL ? NULL : memcpy(copy, text, bytes);
+}
+
 ALLOC_EXPORT void free(void *p)
 {
 	if (p == NULL || alloc_is_early(p) || !alloc_ready())
