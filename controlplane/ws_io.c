@@ -213,8 +213,7 @@ static void gone_if_closing(struct ws_io *io)
 	report(&io->gone);
 }
 
-static int message_append(struct ws_io *io, const uint8_t *data, size_t bytes) RUNS_ON(io_role);
-static int message_append(struct ws_io *io, const uint8_t *data, size_t bytes)
+static int message_append(struct ws_io *io, const uint8_t *data, size_t bytes) RUNS_ON(io_role)
 {
 	size_t need = io->message_bytes + bytes;
 	if (need > io->message_max)
@@ -233,8 +232,29 @@ static int message_append(struct ws_io *io, const uint8_t *data, size_t bytes)
 	return 0;
 }
 
-static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_t bytes) RUNS_ON(io_role);
-static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_t bytes)
+// All of a message is there, for control.
+static void message_whole(struct ws_io *io) RUNS_ON(io_role)
+{
+	bool allowed = allowance_take(&io->allowance, io->message_bytes, clock_mono_ns());
+	size_t unread = atomic_load(&io->unread_bytes) + node_cost(io->message_bytes);
+	bool room = allowed && unread <= 2 * WS_IO_QUEUED_MAX; // else far more than control can be behind by
+	struct node *node = room ? calloc(1, sizeof(*node)) : NULL;
+	if (node == NULL) {
+		end(io, room ? "out of memory for a message of the server" : "the server sends more than can be handled");
+		kill_in(io, 1);
+	} else if (!io->message_binary && !io->want_text) {
+		free(node);
+	} else {
+		atomic_fetch_add(&io->unread_bytes, node_cost(io->message_bytes));
+		*node = (struct node){.io = io, .type = NODE_MESSAGE, .text = !io->message_binary, .bytes = io->message_bytes,
+			.data = io->message};
+		io->message = NULL;
+		io->message_bytes = io->message_size = 0;
+		report(node);
+	}
+}
+
+static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_t bytes) RUNS_ON(io_role)
 {
 	lws_validity_confirmed(wsi); // who speaks lives, though its answer to a ping may still be waiting behind what we sent before
 	if (io->closing || io->end_queued)
@@ -245,41 +265,18 @@ static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_
 	}
 	// Returning -1 here would make libwebsockets 4.1 write behind its buffer with what still arrives.
 	int rc = message_append(io, data, bytes);
-	if (rc < 0) {
-		if (rc == -ENOMEM)
-			end(io, "out of memory for a message of the server");
-		else
-			end(io, "the server sent a message of more than %zu bytes", io->message_max);
+	if (rc == -EMSGSIZE)
+		end(io, "the server sent a message of more than %zu bytes", io->message_max);
+	else if (rc < 0)
+		end(io, "out of memory for a message of the server");
+	if (rc < 0)
 		kill_in(io, 1);
-		return 0;
-	}
-	if (!lws_is_final_fragment(wsi))
-		return 0;
-	bool wanted = io->message_binary || io->want_text;
-	bool allowed = allowance_take(&io->allowance, io->message_bytes, clock_mono_ns());
-	size_t unread = atomic_load(&io->unread_bytes) + node_cost(io->message_bytes);
-	bool room = allowed && unread <= 2 * WS_IO_QUEUED_MAX; // else far more than control can be behind by
-	struct node *node = room ? calloc(1, sizeof(*node)) : NULL;
-	if (node == NULL) {
-		end(io, room ? "out of memory for a message of the server" : "the server sends more than can be handled");
-		kill_in(io, 1);
-		return 0;
-	}
-	if (!wanted) {
-		free(node);
-		return 0;
-	}
-	atomic_fetch_add(&io->unread_bytes, node_cost(io->message_bytes));
-	*node = (struct node){.io = io, .type = NODE_MESSAGE, .text = !io->message_binary, .bytes = io->message_bytes,
-		.data = io->message};
-	io->message = NULL;
-	io->message_bytes = io->message_size = 0;
-	report(node);
+	else if (lws_is_final_fragment(wsi))
+		message_whole(io);
 	return 0;
 }
 
-static int on_writable(struct ws_io *io, struct lws *wsi) RUNS_ON(io_role);
-static int on_writable(struct ws_io *io, struct lws *wsi)
+static int on_writable(struct ws_io *io, struct lws *wsi) RUNS_ON(io_role)
 {
 	struct node *node = queue_take(&io->sending);
 	if (node != NULL) {
@@ -673,8 +670,8 @@ static void events_deliver(void *arg)
 		deliver(node);
 	if (node == NULL)
 		return;
-	pthread_mutex_lock(&thread.lock); // there may be more
-	post_delivery();
+	pthread_mutex_lock(&thread.lock);
+	post_delivery(); // there may be more
 	pthread_mutex_unlock(&thread.lock);
 }
 
