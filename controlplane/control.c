@@ -2,7 +2,7 @@
 //
 // control.c - the one event loop: epoll, a timer heap, and a locked queue of work that other threads post.
 //
-// Runs on: control; control_post, control_post_work and control_stop: any.
+// Runs on: control; control_post and control_stop: any.
 
 #include "controlplane/control.h"
 
@@ -11,12 +11,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-struct post {
-	struct control_work work;
-	void (*fn)(void *arg);
-	void *arg;
-};
 
 struct watch {
 	struct watch *next;
@@ -49,9 +43,9 @@ int control_init(struct err *err)
 	return 0;
 }
 
-void control_post_work(struct control_work *work)
+void control_post(struct control_work *work, void (*fn)(void *arg), void *arg)
 {
-	work->next = NULL;
+	*work = (struct control_work){.fn = fn, .arg = arg};
 	pthread_mutex_lock(&loop.lock);
 	bool was_empty = loop.first == NULL;
 	*loop.last = work;
@@ -59,23 +53,6 @@ void control_post_work(struct control_work *work)
 	pthread_mutex_unlock(&loop.lock);
 	if (was_empty)
 		eventfd_write(loop.event_fd, 1);
-}
-
-static void run_post(void *arg)
-{
-	struct post *post = arg;
-	post->fn(post->arg);
-	free(post);
-}
-
-int control_post(void (*fn)(void *arg), void *arg)
-{
-	struct post *post = malloc(sizeof(*post));
-	if (post == NULL)
-		return -ENOMEM;
-	*post = (struct post){.work = {.fn = run_post, .arg = post}, .fn = fn, .arg = arg};
-	control_post_work(&post->work);
-	return 0;
 }
 
 void control_stop(void)

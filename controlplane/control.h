@@ -11,17 +11,14 @@ void control_run(void);                           // the control thread; returns
 void control_stop(void);                          // any thread, also a signal handler's
 void control_finish(void);                        // runs what is still queued, frees
 
-// Run fn(arg) on the control thread, in order per posting thread. Never blocks; -ENOMEM only. Any thread but workers.
-int control_post(void (*fn)(void *arg), void *arg);
-
-// The same without asking for memory, so that it cannot fail: embedded in its owner, who sets fn and arg. Not posted again before
-// fn is called; fn may post it again, or free its owner. Any thread but workers.
+// Run fn(arg) on the control thread, in order per posting thread. Embedded in its owner, so that posting needs no memory and cannot
+// fail; not posted again before fn is called. fn may post it again, or free the owner. Never blocks. Any thread but workers.
 struct control_work {
 	struct control_work *next;
 	void (*fn)(void *arg);
 	void *arg;
 };
-void control_post_work(struct control_work *work);
+void control_post(struct control_work *work, void (*fn)(void *arg), void *arg);
 
 // One-shot timer, embedded in its owner. Arming an armed timer moves it. fn may re-arm or free the owner.
 struct control_timer {

@@ -426,7 +426,7 @@ static uint64_t housekeeping(struct call_worker *worker, uint64_t now_ns, uint64
 			if (call->method != NULL && call->method->draining != NULL && !call->finished)
 				call->method->draining(call);
 	}
-	bool due = worker->finishing > 0 || worker->detaches != NULL;
+	bool due = worker->finishing > 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(worker->arms); i++)
 		due |= worker->arms[i].missing > 0;
 	if (!due)
@@ -436,7 +436,6 @@ static uint64_t housekeeping(struct call_worker *worker, uint64_t now_ns, uint64
 	*tick_ns = now_ns + TICK_NS;
 	if (worker->finishing > 0)
 		cut_stuck(worker, now_ns);
-	svc_stream_retry(worker);
 	for (unsigned i = 0; i < ARRAY_SIZE(worker->arms); i++)
 		while (worker->arms[i].missing > 0 && arm(worker, worker->arms[i].service))
 			worker->arms[i].missing--;

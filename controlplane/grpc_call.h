@@ -97,7 +97,6 @@ struct call_worker {
 	_Atomic(struct call_mail *) inbox;
 	struct call *calls OWNED_BY(io_role);
 	struct stream_places places OWNED_BY(io_role); // but for the marks
-	struct stream *detaches OWNED_BY(io_role); // svc_stream.c: to be tried again
 	unsigned finishing OWNED_BY(io_role);     // calls whose status is on its way
 	bool seen_draining OWNED_BY(io_role);
 	struct {

@@ -264,7 +264,6 @@ ROLE_UNCHECKED static void worker_reset(struct call_worker *worker, unsigned ind
 	worker->calls = NULL;
 	worker->places.count = 0;
 	worker->wake.waker.marks = worker->places.marks;
-	worker->detaches = NULL;
 	worker->finishing = 0;
 	worker->seen_draining = false;
 	worker->arms[0].service = &bridge;

@@ -77,7 +77,7 @@ static void *resolve_main(void *unused)
 		queue.queued--;
 		pthread_mutex_unlock(&queue.lock);
 		look_up(resolve, AI_ADDRCONFIG);
-		control_post_work(&resolve->answer); // in any case: whoever asked still has the question
+		control_post(&resolve->answer, deliver, resolve);
 		pthread_mutex_lock(&queue.lock);
 	}
 	pthread_mutex_unlock(&queue.lock);
@@ -118,10 +118,9 @@ struct resolve *resolve_start(const char *host, uint16_t port, resolve_fn *done,
 	resolve->port = port;
 	resolve->done = done;
 	resolve->arg = arg;
-	resolve->answer = (struct control_work){.fn = deliver, .arg = resolve};
 	look_up(resolve, AI_NUMERICHOST);
 	if (resolve->status == 0) {
-		control_post_work(&resolve->answer);
+		control_post(&resolve->answer, deliver, resolve);
 		return resolve;
 	}
 	pthread_mutex_lock(&queue.lock);

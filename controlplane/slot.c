@@ -177,6 +177,7 @@ bool slot_leave(const char *user_id, const char *reason)
 // ---- legs that leave from inside their own callbacks
 
 struct later {
+	struct control_work work;
 	struct leg *leg;
 	char reason[32];
 };
@@ -199,8 +200,7 @@ void slot_leg_leave_later(struct leg *leg, const char *reason)
 	}
 	later->leg = leg;
 	snprintf(later->reason, sizeof(later->reason), "%s", reason);
-	if (control_post(leave_later, later) < 0)
-		leave_later(later);
+	control_post(&later->work, leave_later, later);
 }
 
 // ---- the end

@@ -19,6 +19,7 @@
 
 // One question on its way over control.
 struct query {
+	struct control_work start;
 	struct call_mail mail;
 	struct call_worker *worker;
 	struct call *call;
@@ -74,22 +75,20 @@ static void query_limited(struct call *call, const char *user_id, size_t limit, 
 	void (*answer)(struct query *))
 {
 	struct query *query = calloc(1, sizeof(*query));
-	if (query != NULL) {
-		query->mail.fn = query_mail;
-		query->mail.discard = query_discard;
-		query->worker = call->worker;
-		query->call = call;
-		query->work = work;
-		query->answer = answer;
-		query->swap_limit = limit;
-		snprintf(query->user_id, sizeof(query->user_id), "%s", user_id);
-	}
-	if (query == NULL || svc_backend.post(query_on_control, query) < 0) {
-		free(query);
+	if (query == NULL) {
 		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
+	query->mail.fn = query_mail;
+	query->mail.discard = query_discard;
+	query->worker = call->worker;
+	query->call = call;
+	query->work = work;
+	query->answer = answer;
+	query->swap_limit = limit;
+	snprintf(query->user_id, sizeof(query->user_id), "%s", user_id);
 	call_ref(call);
+	svc_backend.post(&query->start, query_on_control, query);
 }
 
 static void query_start(struct call *call, const char *user_id, void (*work)(struct query *), void (*answer)(struct query *))

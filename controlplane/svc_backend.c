@@ -6,8 +6,6 @@
 
 #include "controlplane/svc_backend.h"
 
-#include "controlplane/control.h"
-
 const struct svc_backend svc_backend = {
 	.post = control_post,
 	.drop = dataplane_drop,

@@ -7,6 +7,7 @@
 // Runs on: any.
 #pragma once
 
+#include "controlplane/control.h"
 #include "controlplane/slot.h"
 #include "controlplane/swap_log.h"
 #include "controlplane/soniox.h"
@@ -14,7 +15,7 @@
 
 struct svc_backend {
 	// any thread
-	int (*post)(void (*fn)(void *arg), void *arg);
+	void (*post)(struct control_work *work, void (*fn)(void *arg), void *arg);
 	void (*drop)(enum drop reason, uint64_t count);
 	uint64_t (*control_lag_max_us)(void);
 	// control only

@@ -33,6 +33,7 @@ uint64_t svc_bridge_uptime_s(void)
 // ---- an op: one call's work on control
 
 struct op {
+	struct control_work start, cancel;
 	struct call_mail mail;
 	struct call_worker *worker;
 	struct call *call; // worker only; has a reference while the answer is out
@@ -112,13 +113,9 @@ static void op_start(struct call *call, ProtobufCMessage *request, bool transcri
 	op->request = request;
 	op->transcribe = transcribe;
 	atomic_init(&op->refs, 1);
-	if (svc_backend.post(work_on_control, op) < 0) {
-		op_unref(op);
-		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
-		return;
-	}
 	call->state = op;
 	call_ref(call);
+	svc_backend.post(&op->start, work_on_control, op);
 }
 
 static void no_request(struct call *call)
@@ -220,8 +217,7 @@ static void join_gone(struct call *call)
 	if (op == NULL)
 		return;
 	atomic_fetch_add(&op->refs, 1);
-	if (svc_backend.post(join_cancel_on_control, op) < 0)
-		op_unref(op); // the join goes on as if its caller were there; its answer is dropped
+	svc_backend.post(&op->cancel, join_cancel_on_control, op);
 }
 
 const struct call_method svc_bridge_join_room = {

@@ -36,6 +36,7 @@ struct stream {
 	_Atomic(unsigned) refs; // worker, each post, each mail, and the slot while attached
 	_Atomic(uint64_t) claim;
 	struct call_worker *worker;
+	struct control_work attach, detach, release;
 	struct call_mail attach_mail, end_mail;
 	// written on control, read on the worker after the mail
 	int attach_rc;
@@ -45,7 +46,7 @@ struct stream {
 	bool attached OWNED_BY(control_role);
 	// worker
 	struct call *call OWNED_BY(io_role); // NULL: the call is gone
-	struct stream *next OWNED_BY(io_role); // of its place, or of the detaches that are to be tried again
+	struct stream *next OWNED_BY(io_role); // of its place
 	unsigned place OWNED_BY(io_role);      // while running
 	bool running OWNED_BY(io_role), ended OWNED_BY(io_role);
 	uint64_t cursor OWNED_BY(io_role);
@@ -88,9 +89,8 @@ static void on_end(struct slot_stream *slot, enum slot_stream_end how, const cha
 	delivered_raise(stream, claim >> 1);
 	atomic_fetch_add(&stream->refs, 1);
 	call_mail_send(stream->worker, &stream->end_mail); // takes that reference along
-	// The slot looks at `delivered` when we return: its own reference goes after this callback. Without memory for
-	// the post it stays for good, which harms nobody.
-	svc_backend.post(release_on_control, stream);
+	// The slot looks at `delivered` when we return: its own reference goes after this callback.
+	svc_backend.post(&stream->release, release_on_control, stream);
 }
 
 static void attach_on_control(void *arg)
@@ -202,20 +202,7 @@ static void detach(struct stream *stream)
 	uint64_t claim = atomic_fetch_or(&stream->claim, CLAIM_STOPPED);
 	delivered_raise(stream, claim >> 1);
 	atomic_fetch_add(&stream->refs, 1);
-	if (svc_backend.post(detach_on_control, stream) < 0) {
-		stream->next = stream->worker->detaches;
-		stream->worker->detaches = stream;
-	}
-}
-
-void svc_stream_retry(struct call_worker *worker)
-{
-	while (worker->detaches != NULL) {
-		struct stream *stream = worker->detaches, *next = stream->next;
-		if (svc_backend.post(detach_on_control, stream) < 0)
-			return;
-		worker->detaches = next;
-	}
+	svc_backend.post(&stream->detach, detach_on_control, stream);
 }
 
 static void attach_mail(struct call_mail *mail)
@@ -283,10 +270,7 @@ static void begin(struct call *call, const char *user_id, const Relay__V1__Liste
 	stream->end_mail.discard = end_discard;
 	atomic_init(&stream->refs, 2); // the call's and the post's
 	call->state = stream;
-	if (svc_backend.post(attach_on_control, stream) < 0) {
-		stream_unref(stream);
-		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
-	}
+	svc_backend.post(&stream->attach, attach_on_control, stream);
 }
 
 // ---- the worker: what the client says

@@ -18,5 +18,3 @@ extern const struct call_method svc_stream_listen; // relay.v1.Audio
 uint64_t svc_stream_run(struct call_worker *worker, uint64_t now_ns, bool rung) RUNS_ON(io_role);
 // The worker has ended, and with it every call.
 void svc_stream_finish(struct call_worker *worker) RUNS_ON(io_role);
-// Try again what could not be posted to control for want of memory.
-void svc_stream_retry(struct call_worker *worker) RUNS_ON(io_role);

@@ -14,6 +14,7 @@
 
 // One question on its way over control.
 struct question {
+	struct control_work start;
 	struct call_mail mail;
 	struct call_worker *worker;
 	struct call *call;
@@ -85,12 +86,8 @@ static void question_start(struct call *call, const ProtobufCMessageDescriptor *
 	question->work = work;
 	question->answer = answer;
 	question->request = request;
-	if (svc_backend.post(question_on_control, question) < 0) {
-		question_free(question);
-		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
-		return;
-	}
 	call_ref(call);
+	svc_backend.post(&question->start, question_on_control, question);
 }
 
 static void no_request(struct call *call)

@@ -33,6 +33,7 @@ struct event {
 struct watch {
 	struct transcript_listener listener;
 	_Atomic(unsigned) refs; // the call's, each event's, each post's, the transcript's
+	struct control_work attach, detach;
 	struct call_worker *worker;
 	char user_id[REQUEST_USER_ID_MAX + 1];
 	uint64_t from_seq, epoch;
@@ -319,23 +320,22 @@ static void on_message(struct call *call, const uint8_t *data, size_t bytes)
 	}
 	const Relay__V1__WatchTranscriptsRequest *request = (void *)message;
 	struct watch *watch = watch_new();
-	if (watch != NULL) {
-		snprintf(watch->user_id, sizeof(watch->user_id), "%s", request->user_id);
-		watch->from_seq = watch->next_seq = request->from_seq;
-		watch->epoch = request->epoch;
-		watch->finals_only = request->finals_only;
-		watch->worker = call->worker;
-		watch->call = call;
-		watch->last = &watch->first;
-		atomic_init(&watch->refs, 2); // the call's and the post's
-	}
-	protobuf_c_message_free_unpacked(message, NULL);
-	if (watch == NULL || svc_backend.post(attach_on_control, watch) < 0) {
-		watch_free(watch);
+	if (watch == NULL) {
+		protobuf_c_message_free_unpacked(message, NULL);
 		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
+	snprintf(watch->user_id, sizeof(watch->user_id), "%s", request->user_id);
+	watch->from_seq = watch->next_seq = request->from_seq;
+	watch->epoch = request->epoch;
+	watch->finals_only = request->finals_only;
+	watch->worker = call->worker;
+	watch->call = call;
+	watch->last = &watch->first;
+	atomic_init(&watch->refs, 2); // the call's and the post's
+	protobuf_c_message_free_unpacked(message, NULL);
 	call->state = watch;
+	svc_backend.post(&watch->attach, attach_on_control, watch);
 }
 
 static void on_half_closed(struct call *call)
@@ -359,8 +359,7 @@ static void on_gone(struct call *call)
 	if (watch == NULL)
 		return;
 	atomic_fetch_add(&watch->refs, 1);
-	if (svc_backend.post(detach_on_control, watch) < 0)
-		watch_unref(watch); // out of memory: its events are thrown away until the user leaves
+	svc_backend.post(&watch->detach, detach_on_control, watch);
 }
 
 static void on_destroy(struct call *call)

@@ -153,7 +153,7 @@ static void events_deliver(void *arg);
 static void post_delivery(void)
 {
 	if (!thread.posted)
-		control_post_work(&thread.delivery);
+		control_post(&thread.delivery, events_deliver, NULL);
 	thread.posted = true;
 }
 
@@ -578,7 +578,6 @@ int ws_io_init(struct err *err)
 	queue_reset(&thread.commands);
 	queue_reset(&thread.events);
 	thread.stop = thread.posted = false;
-	thread.delivery = (struct control_work){.fn = events_deliver};
 	struct lws_context_creation_info info = {
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,

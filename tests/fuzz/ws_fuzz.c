@@ -42,7 +42,7 @@ static struct {
 #define lws_sul_cancel(sul) ((void)(sul), lws.limit = NULL)
 #define lws_create_vhost(context, info) ((void)(context), (void)(info), (struct lws_vhost *)&lws)
 #define lws_client_connect_via_info(info) (lws.refuse_connect ? NULL : (*(info)->pwsi = WSI))
-#define control_post_work(work) ((void)(work))
+#define control_post(work, fn, arg) ((void)(work), (void)(fn), (void)(arg))
 
 #include "controlplane/ws_io.c"
 

@@ -15,12 +15,6 @@
 #define FAKE_USERS_MAX 64
 #endif
 
-struct fake_work {
-	struct fake_work *next;
-	void (*fn)(void *arg);
-	void *arg;
-};
-
 struct fake_user {
 	char name[64];
 	struct pcm *pcm;
@@ -35,34 +29,29 @@ static struct {
 	pthread_cond_t cond;
 	pthread_t thread;
 	bool stop;
-	struct fake_work *first, **last;
+	struct control_work *first, **last;
 	struct fake_user users[FAKE_USERS_MAX];
 	unsigned user_count;
 	struct slot_join *held;
 	_Atomic(unsigned) joins, cancels, leaves;
 	_Atomic(uint64_t) drops[DROP_COUNT];
-	_Atomic(bool) refuse_posts;
 } fake = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
 
-static int fake_post(void (*fn)(void *arg), void *arg)
+static void fake_post(struct control_work *work, void (*fn)(void *arg), void *arg)
 {
-	struct fake_work *work = atomic_load(&fake.refuse_posts) ? NULL : malloc(sizeof(*work));
-	if (work == NULL)
-		return -ENOMEM;
-	*work = (struct fake_work){.fn = fn, .arg = arg};
+	*work = (struct control_work){.fn = fn, .arg = arg};
 	pthread_mutex_lock(&fake.mutex);
 	*fake.last = work;
 	fake.last = &work->next;
 	pthread_cond_signal(&fake.cond);
 	pthread_mutex_unlock(&fake.mutex);
-	return 0;
 }
 
 static void *fake_control(void *arg)
 {
 	pthread_mutex_lock(&fake.mutex);
 	while (!fake.stop || fake.first != NULL) {
-		struct fake_work *work = fake.first;
+		struct control_work *work = fake.first;
 		if (work == NULL) {
 			pthread_cond_wait(&fake.cond, &fake.mutex);
 			continue;
@@ -71,8 +60,7 @@ static void *fake_control(void *arg)
 		if (fake.first == NULL)
 			fake.last = &fake.first;
 		pthread_mutex_unlock(&fake.mutex);
-		work->fn(work->arg);
-		free(work);
+		work->fn(work->arg); // and whatever holds it may be gone
 		pthread_mutex_lock(&fake.mutex);
 	}
 	pthread_mutex_unlock(&fake.mutex);
@@ -103,6 +91,7 @@ static inline void fake_finish(void)
 
 // Run fn(arg) on the fake control thread and wait for it.
 struct fake_call {
+	struct control_work work;
 	void (*fn)(void *arg);
 	void *arg;
 	pthread_mutex_t mutex;
@@ -123,7 +112,7 @@ static void fake_call_run(void *arg)
 static inline void fake_sync(void (*fn)(void *arg), void *arg)
 {
 	struct fake_call call = {.fn = fn, .arg = arg, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
-	fake_post(fake_call_run, &call);
+	fake_post(&call.work, fake_call_run, &call);
 	pthread_mutex_lock(&call.mutex);
 	while (!call.done)
 		pthread_cond_wait(&call.cond, &call.mutex);
