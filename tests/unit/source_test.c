@@ -437,6 +437,29 @@ static void late_after_a_resume_is_late(void **state)
 	teardown(&bench);
 }
 
+// But for a resume right after a move: what the new leg still brings of what the old one had brought is a copy.
+static void a_copy_after_a_move_and_a_resume_is_a_copy(void **state)
+{
+	(void)state;
+	struct bench bench;
+	struct source_stats stats;
+	speak(-1, -1);
+	setup(&bench);
+	hear(&bench, HEARING_ONE, OLD, 1, 0, 0, false);
+	for (int i = 0; i < 80; i++) {
+		give(&bench, &old_copy, i, false);
+		pass(&bench, 20);
+	}
+	hear(&bench, HEARING_ONE, NEW, 2, 0, 0, false);
+	give(&bench, &same_clock, 80, false);
+	hear(&bench, HEARING_ONE, NEW, 3, 0, 0, false);
+	assert_int_equal(give(&bench, &same_clock, 79, false), DROP_COPY);
+	source_stats(bench.source, &stats);
+	assert_int_equal(stats.late, 0);
+	assert_int_equal(stats.copies, 1);
+	teardown(&bench);
+}
+
 // Speech goes on in time while the server's numbers jump, by less than what is taken for a new beginning.
 static void numbers_that_jump_while_time_goes_on(void **state)
 {
@@ -784,6 +807,7 @@ int main(void)
 		cmocka_unit_test(full_join_goes_on_in_time),
 		cmocka_unit_test(resume_changes_the_label_only),
 		cmocka_unit_test(late_after_a_resume_is_late),
+		cmocka_unit_test(a_copy_after_a_move_and_a_resume_is_a_copy),
 		cmocka_unit_test(numbers_that_jump_while_time_goes_on),
 		cmocka_unit_test(a_leg_that_comes_alone_is_due_whatever_its_clock_says),
 		cmocka_unit_test(a_leg_that_lags_is_not_taken_for_one_that_comes_alone),
