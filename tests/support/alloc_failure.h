@@ -227,6 +227,14 @@ static inline void alloc_calm(void)
 	alloc_fail_at = alloc_fail_every = 0;
 }
 
+// Where what is left was asked for, for addr2line.
+static inline void alloc_print_left(void)
+{
+	for (unsigned place = 0; place < ALLOC_LIVE_MAX; place++)
+		if (alloc_live[place] != NULL)
+			print_error("left by program + 0x%lx\n", (unsigned long)((const char *)alloc_from[place] - &__executable_start));
+}
+
 static inline void alloc_end(const char *name, unsigned long at, unsigned long every)
 {
 	alloc_armed = false;

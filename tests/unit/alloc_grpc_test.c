@@ -204,9 +204,7 @@ static void settle(unsigned long usual)
 		usleep(1000);
 	if (alloc_live_count <= usual)
 		return;
-	for (unsigned place = 0; place < ALLOC_LIVE_MAX; place++)
-		if (alloc_live[place] != NULL)
-			print_error("there: program + 0x%lx\n", (unsigned long)((char *)alloc_from[place] - &__executable_start));
+	alloc_print_left();
 	fail_msg("%lu allocations are left, %lu are usual", alloc_live_count, usual);
 }
 

@@ -141,11 +141,10 @@ static bool run(unsigned long at, unsigned long every)
 	ws_finish();
 	resolve_finish();
 	control_finish();
-	for (unsigned place = 0; alloc_live_count > 0 && place < ALLOC_LIVE_MAX; place++)
-		if (alloc_live[place] != NULL)
-			print_error("left by program + 0x%lx\n", (unsigned long)((const char *)alloc_from[place] - &__executable_start));
-	if (alloc_live_count > 0)
+	if (alloc_live_count > 0) {
+		alloc_print_left();
 		fail_msg("%lu allocations are left, failing %lu, every %lu", alloc_live_count, at, every);
+	}
 	return failed;
 }
 
