@@ -54,8 +54,7 @@ void ws_finish(void)
 }
 
 // The last event; ws may be gone afterwards.
-static void finish(struct ws *ws, enum ws_event_type type, const char *text) RUNS_ON(control_role);
-static void finish(struct ws *ws, enum ws_event_type type, const char *text)
+static void finish(struct ws *ws, enum ws_event_type type, const char *text) RUNS_ON(control_role)
 {
 	char clean[512];
 	log_redact(text, clean, sizeof(clean));
@@ -99,8 +98,7 @@ static void on_explain_limit(void *arg)
 	finish(ws, WS_FAILED, text);
 }
 
-static struct ws_io *open_io(struct ws *ws, const char *address, bool get, ws_io_fn *event) RUNS_ON(control_role);
-static struct ws_io *open_io(struct ws *ws, const char *address, bool get, ws_io_fn *event)
+static struct ws_io *open_io(struct ws *ws, const char *address, bool get, ws_io_fn *event) RUNS_ON(control_role)
 {
 	char host[URL_HOST_MAX + 16];
 	struct in6_addr binary;
@@ -151,8 +149,7 @@ static void on_explained(void *arg, const struct ws_io_event *event)
 	finish(ws, WS_FAILED, text);
 }
 
-static void explain(struct ws *ws) RUNS_ON(control_role);
-static void explain(struct ws *ws)
+static void explain(struct ws *ws) RUNS_ON(control_role)
 {
 	ws_io_close(ws->io);
 	ws->io = NULL;
@@ -164,8 +161,7 @@ static void explain(struct ws *ws)
 		on_explain_limit(ws);
 }
 
-static void on_end(struct ws *ws, const struct ws_io_event *event) RUNS_ON(control_role);
-static void on_end(struct ws *ws, const struct ws_io_event *event)
+static void on_end(struct ws *ws, const struct ws_io_event *event) RUNS_ON(control_role)
 {
 	if (event->was_open) {
 		finish(ws, WS_CLOSED, event->text);
@@ -241,8 +237,10 @@ static void on_resolved(void *arg, int status, const struct sockaddr_storage *ad
 	}
 	if (ws->address_count == 0) {
 		char text[512];
-		snprintf(text, sizeof(text), "the name %s has no address%s", ws->url.host,
-			status == -ENOMEM ? ": out of memory" : status == -EAGAIN ? ": name servers do not answer" : "");
+		if (status == -ENOMEM)
+			snprintf(text, sizeof(text), "out of memory for the name %s", ws->url.host);
+		else
+			snprintf(text, sizeof(text), "the name %s has no address", ws->url.host);
 		finish(ws, WS_FAILED, text);
 		return;
 	}

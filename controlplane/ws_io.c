@@ -200,8 +200,7 @@ static void kill_in(struct ws_io *io, uint64_t us)
 }
 
 // The connection does not exist any more (or never did).
-static void gone_if_closing(struct ws_io *io) RUNS_ON(io_role);
-static void gone_if_closing(struct ws_io *io)
+static void gone_if_closing(struct ws_io *io) RUNS_ON(io_role)
 {
 	if (!io->closing || io->wsi != NULL || io->connecting)
 		return;
@@ -232,26 +231,36 @@ static int message_append(struct ws_io *io, const uint8_t *data, size_t bytes) R
 	return 0;
 }
 
+// Nothing more is heard of it.
+static int cut(struct ws_io *io, int rc) RUNS_ON(io_role)
+{
+	if (rc == -EMSGSIZE)
+		end(io, "the server sent a message of more than %zu bytes", io->message_max);
+	else
+		end(io, rc == -ENOMEM ? "out of memory for a message of the server" : "the server sends more than can be handled");
+	kill_in(io, 1);
+	return 0; // -1 would make libwebsockets 4.1 write behind its buffer with what still arrives
+}
+
 // All of a message is there, for control.
-static void message_whole(struct ws_io *io) RUNS_ON(io_role)
+static int message_whole(struct ws_io *io) RUNS_ON(io_role)
 {
 	bool allowed = allowance_take(&io->allowance, io->message_bytes, clock_mono_ns());
 	size_t unread = atomic_load(&io->unread_bytes) + node_cost(io->message_bytes);
-	bool room = allowed && unread <= 2 * WS_IO_QUEUED_MAX; // else far more than control can be behind by
-	struct node *node = room ? calloc(1, sizeof(*node)) : NULL;
-	if (node == NULL) {
-		end(io, room ? "out of memory for a message of the server" : "the server sends more than can be handled");
-		kill_in(io, 1);
-	} else if (!io->message_binary && !io->want_text) {
-		free(node);
-	} else {
-		atomic_fetch_add(&io->unread_bytes, node_cost(io->message_bytes));
-		*node = (struct node){.io = io, .type = NODE_MESSAGE, .text = !io->message_binary, .bytes = io->message_bytes,
-			.data = io->message};
-		io->message = NULL;
-		io->message_bytes = io->message_size = 0;
-		report(node);
-	}
+	if (!allowed || unread > 2 * WS_IO_QUEUED_MAX) // far more than control can be behind by
+		return -ENOBUFS;
+	if (!io->message_binary && !io->want_text)
+		return 0;
+	struct node *node = calloc(1, sizeof(*node));
+	if (node == NULL)
+		return -ENOMEM;
+	atomic_fetch_add(&io->unread_bytes, node_cost(io->message_bytes));
+	*node = (struct node){.io = io, .type = NODE_MESSAGE, .text = !io->message_binary, .bytes = io->message_bytes,
+		.data = io->message};
+	io->message = NULL;
+	io->message_bytes = io->message_size = 0;
+	report(node);
+	return 0;
 }
 
 static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_t bytes) RUNS_ON(io_role)
@@ -263,17 +272,10 @@ static int on_receive(struct ws_io *io, struct lws *wsi, const void *data, size_
 		io->message_bytes = 0;
 		io->message_binary = lws_frame_is_binary(wsi);
 	}
-	// Returning -1 here would make libwebsockets 4.1 write behind its buffer with what still arrives.
 	int rc = message_append(io, data, bytes);
-	if (rc == -EMSGSIZE)
-		end(io, "the server sent a message of more than %zu bytes", io->message_max);
-	else if (rc < 0)
-		end(io, "out of memory for a message of the server");
-	if (rc < 0)
-		kill_in(io, 1);
-	else if (lws_is_final_fragment(wsi))
-		message_whole(io);
-	return 0;
+	if (rc == 0 && lws_is_final_fragment(wsi))
+		rc = message_whole(io);
+	return rc < 0 ? cut(io, rc) : 0;
 }
 
 static int on_writable(struct ws_io *io, struct lws *wsi) RUNS_ON(io_role)
@@ -295,8 +297,7 @@ static int on_writable(struct ws_io *io, struct lws *wsi) RUNS_ON(io_role)
 }
 
 // TLS is up and the request, with the token in it, is about to be written.
-static int on_request(struct ws_io *io, struct lws *wsi, uint8_t **at, size_t left) RUNS_ON(io_role);
-static int on_request(struct ws_io *io, struct lws *wsi, uint8_t **at, size_t left)
+static int on_request(struct ws_io *io, struct lws *wsi, uint8_t **at, size_t left) RUNS_ON(io_role)
 {
 	if (io->secure && io->ip_host) {
 		X509 *certificate = SSL_get1_peer_certificate(lws_get_ssl(wsi));
@@ -317,8 +318,7 @@ static int on_request(struct ws_io *io, struct lws *wsi, uint8_t **at, size_t le
 	return lws_add_http_header_by_token(wsi, WSI_TOKEN_HTTP_AUTHORIZATION, (const uint8_t *)value, n, at, *at + left);
 }
 
-static void on_refused(struct ws_io *io, struct lws *wsi, const char *text, size_t bytes) RUNS_ON(io_role);
-static void on_refused(struct ws_io *io, struct lws *wsi, const char *text, size_t bytes)
+static void on_refused(struct ws_io *io, struct lws *wsi, const char *text, size_t bytes) RUNS_ON(io_role)
 {
 	unsigned status = lws_http_client_http_response(wsi);
 	if (status >= 100 && status != 101)
@@ -334,8 +334,7 @@ static void on_refused(struct ws_io *io, struct lws *wsi, const char *text, size
 		end(io, "%.*s", (int)MIN_OF(bytes, (size_t)200), text);
 }
 
-static void on_peer_close(struct ws_io *io, const uint8_t *data, size_t bytes) RUNS_ON(io_role);
-static void on_peer_close(struct ws_io *io, const uint8_t *data, size_t bytes)
+static void on_peer_close(struct ws_io *io, const uint8_t *data, size_t bytes) RUNS_ON(io_role)
 {
 	if (bytes < 2)
 		end(io, "closed by the server");
@@ -352,8 +351,7 @@ static int on_body(struct lws *wsi)
 	return lws_http_client_read(wsi, &at, &bytes) < 0 ? -1 : 0;
 }
 
-static int on_body_data(struct ws_io *io, const void *data, size_t bytes) RUNS_ON(io_role);
-static int on_body_data(struct ws_io *io, const void *data, size_t bytes)
+static int on_body_data(struct ws_io *io, const void *data, size_t bytes) RUNS_ON(io_role)
 {
 	size_t take = MIN_OF(bytes, sizeof(io->body) - io->body_bytes);
 	memcpy(io->body + io->body_bytes, data, take);
@@ -419,8 +417,7 @@ static const struct lws_protocols protocols[] = {
 
 // ---- io: the thread
 
-static struct lws_vhost *vhost_for(const char *ca_file) RUNS_ON(io_role);
-static struct lws_vhost *vhost_for(const char *ca_file)
+static struct lws_vhost *vhost_for(const char *ca_file) RUNS_ON(io_role)
 {
 	for (size_t i = 0; i < VHOSTS_MAX; i++) {
 		if (thread.vhosts[i].vhost == NULL) {
@@ -445,8 +442,7 @@ static struct lws_vhost *vhost_for(const char *ca_file)
 	return NULL;
 }
 
-static void do_start(struct ws_io *io) RUNS_ON(io_role);
-static void do_start(struct ws_io *io)
+static void do_start(struct ws_io *io) RUNS_ON(io_role)
 {
 	struct lws_client_connect_info info = {
 		.context = thread.context,
@@ -482,8 +478,7 @@ static void do_start(struct ws_io *io)
 	gone_if_closing(io);
 }
 
-static void do_close(struct ws_io *io) RUNS_ON(io_role);
-static void do_close(struct ws_io *io)
+static void do_close(struct ws_io *io) RUNS_ON(io_role)
 {
 	io->closing = true;
 	thread.closing++;
@@ -498,8 +493,7 @@ static void do_close(struct ws_io *io)
 	gone_if_closing(io);
 }
 
-static void do_send(struct ws_io *io, struct node *node) RUNS_ON(io_role);
-static void do_send(struct ws_io *io, struct node *node)
+static void do_send(struct ws_io *io, struct node *node) RUNS_ON(io_role)
 {
 	if (io->end_queued || io->closing) {
 		node_free(node);
@@ -510,8 +504,7 @@ static void do_send(struct ws_io *io, struct node *node)
 		lws_callback_on_writable(io->wsi);
 }
 
-static void run_commands(void) RUNS_ON(io_role);
-static void run_commands(void)
+static void run_commands(void) RUNS_ON(io_role)
 {
 	for (struct node *node; (node = locked_take(&thread.commands)) != NULL;) {
 		if (node->type == NODE_START)
@@ -538,8 +531,7 @@ static void on_stop_tick(lws_sorted_usec_list_t *tick)
 
 // The last "leave" of a daemon that ends is on its way. The library runs timers before it waits for sockets, and one of them
 // may end the last exchange: without a timer of our own behind it, it would then wait for its next one, half a minute.
-static void say_goodbye(void) RUNS_ON(io_role);
-static void say_goodbye(void)
+static void say_goodbye(void) RUNS_ON(io_role)
 {
 	lws_sorted_usec_list_t tick = {0};
 	uint64_t limit = clock_mono_ns() + STOP_LIMIT_NS;
@@ -607,8 +599,7 @@ int ws_io_init(struct err *err)
 
 // ---- control
 
-static void io_free(struct ws_io *io) RUNS_ON(control_role);
-static void io_free(struct ws_io *io)
+static void io_free(struct ws_io *io) RUNS_ON(control_role)
 {
 	*io->prev_all = io->next_all;
 	if (io->next_all != NULL)
@@ -623,8 +614,7 @@ static void io_free(struct ws_io *io)
 	free(io);
 }
 
-static void deliver(struct node *node) RUNS_ON(control_role);
-static void deliver(struct node *node)
+static void deliver(struct node *node) RUNS_ON(control_role)
 {
 	struct ws_io *io = node->io;
 	struct ws_io_event event = {.was_open = io->was_open};
@@ -679,8 +669,7 @@ static char *copy_or_empty(const char *text)
 	return strdup(text == NULL ? "" : text);
 }
 
-static void io_start(struct ws_io *io) RUNS_ON(control_role);
-static void io_start(struct ws_io *io)
+static void io_start(struct ws_io *io) RUNS_ON(control_role)
 {
 	io->next_all = thread.all;
 	io->prev_all = &thread.all;
