@@ -7,14 +7,13 @@
 
 #include <arpa/inet.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "dataplane/base.h"
+#include "tests/support/certificate.h"
 
 #define TOKEN "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"
 #define BUSY_MESSAGES 10
@@ -268,40 +267,16 @@ static void *server_main(void *arg)
 	return NULL;
 }
 
-static char server_ca_path[64];
+static char server_ca_path[CERTIFICATE_PATH_MAX]; // who trusts it believes the server
 
-static void add_extension(X509 *certificate, int nid, const char *value)
-{
-	X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
-	X509_add_ext(certificate, extension, -1);
-	X509_EXTENSION_free(extension);
-}
-
-// A self-signed certificate for names; as a file it is the trust anchor.
 static SSL_CTX *server_tls(const char *names)
 {
-	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *certificate = X509_new();
-	X509_set_version(certificate, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-	X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
-	X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
-	X509_set_pubkey(certificate, key);
-	X509_NAME *name = X509_get_subject_name(certificate);
-	X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC, (const unsigned char *)"test", -1, -1, 0);
-	X509_set_issuer_name(certificate, name);
-	add_extension(certificate, NID_basic_constraints, "CA:TRUE");
-	add_extension(certificate, NID_subject_alt_name, names);
-	X509_sign(certificate, key, EVP_sha256());
-	strcpy(server_ca_path, "/tmp/ws_server_ca_XXXXXX");
-	FILE *file = fdopen(mkstemp(server_ca_path), "w");
-	PEM_write_X509(file, certificate);
-	fclose(file);
+	char key_path[CERTIFICATE_PATH_MAX];
+	certificate_make(names, server_ca_path, key_path);
 	SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
-	SSL_CTX_use_certificate(tls, certificate);
-	SSL_CTX_use_PrivateKey(tls, key);
-	X509_free(certificate);
-	EVP_PKEY_free(key);
+	assert_int_equal(SSL_CTX_use_certificate_file(tls, server_ca_path, SSL_FILETYPE_PEM), 1);
+	assert_int_equal(SSL_CTX_use_PrivateKey_file(tls, key_path, SSL_FILETYPE_PEM), 1);
+	unlink(key_path);
 	return tls;
 }
 

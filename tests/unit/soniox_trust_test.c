@@ -12,11 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "controlplane/control.h"
 #include "controlplane/log.h"
@@ -28,6 +26,7 @@
 #include "tests/soniox/server.h"
 #include "tests/soniox/settings.h"
 #include "tests/soniox/tick.h"
+#include "tests/support/certificate.h"
 
 #define MS UINT64_C(1000000)
 #define LIMIT_NS (20000 * MS)
@@ -42,46 +41,8 @@ static const char *meaning, *error; // what the refusal must say
 static json_int_t opened;           // connections that came to speak HTTP by then
 static bool refused;
 static struct soniox_view seen;
-static char right_cert[64], right_key[64], other_cert[64], other_key[64], url[128];
-
-// ---- certificates
-
-static FILE *temporary(char path[static 64])
-{
-	strcpy(path, "/tmp/soniox_trust_XXXXXX");
-	return fdopen(mkstemp(path), "w");
-}
-
-// Self-signed for a name: its own trust anchor.
-static void make_certificate(const char *alternative, char cert[static 64], char key_file[static 64])
-{
-	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *certificate = X509_new();
-	X509_set_version(certificate, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-	X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
-	X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
-	X509_set_pubkey(certificate, key);
-	X509_NAME *name = X509_get_subject_name(certificate);
-	X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC, (const unsigned char *)alternative, -1, -1, 0);
-	X509_set_issuer_name(certificate, name);
-	static const int kinds[] = {NID_basic_constraints, NID_subject_alt_name};
-	const char *values[] = {"CA:TRUE", alternative};
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, kinds[i], values[i]);
-		X509_add_ext(certificate, extension, -1);
-		X509_EXTENSION_free(extension);
-	}
-	X509_sign(certificate, key, EVP_sha256());
-	FILE *file = temporary(cert);
-	PEM_write_X509(file, certificate);
-	fclose(file);
-	file = temporary(key_file);
-	PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL);
-	fclose(file);
-	X509_free(certificate);
-	EVP_PKEY_free(key);
-}
+static char right_cert[CERTIFICATE_PATH_MAX], right_key[CERTIFICATE_PATH_MAX], other_cert[CERTIFICATE_PATH_MAX],
+	other_key[CERTIFICATE_PATH_MAX], url[128];
 
 // ---- one user, who has spoken
 
@@ -230,8 +191,8 @@ static int setup(void **state)
 	settings_set_recogniser(&recogniser_scripted);
 	settings_reset();
 	keys_add("standin-key");
-	make_certificate("DNS:localhost", right_cert, right_key);
-	make_certificate("DNS:localhost", other_cert, other_key);
+	certificate_make("DNS:localhost", right_cert, right_key);
+	certificate_make("DNS:localhost", other_cert, other_key);
 	struct server_config config = {.address = "127.0.0.1", .cert_file = right_cert, .key_file = right_key};
 	if (server_start(&config, &err) < 0)
 		fail_msg("%s", err.text);
