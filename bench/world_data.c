@@ -30,16 +30,15 @@ void world_data_open(unsigned index)
 	struct transport *transport = world.sessions[index].transport;
 	struct transport_data *rx = &transport->data_rx;
 	if (speakers == NULL) {
-		speakers = calloc(world.config.sessions, sizeof(speakers[0]));
+		speakers = aligned_alloc(CACHE_LINE_BYTES, world.config.sessions * sizeof(speakers[0]));
 		message_bytes = data_chunk_put(message, 0, &pcm_at);
 	}
-	struct dtls_record *record = calloc(1, sizeof(*record));
+	struct dtls_record *record = aligned_alloc(CACHE_LINE_BYTES, sizeof(*record));
 	if (speakers == NULL || record == NULL)
 		abort();
 	struct speaker *speaker = &speakers[index];
 	*speaker = (struct speaker){.record = {.key_bytes = 16, .next_seq = 1}, .next_tsn = FIRST_TSN};
-	record->key_bytes = 16;
-	record->next_seq = 1;
+	*record = (struct dtls_record){.key_bytes = 16, .next_seq = 1};
 	for (unsigned k = 0; k < 16; k++)
 		record->remote_key[k] = speaker->record.local_key[k] = (uint8_t)(index * 7 + k * 13);
 	rx->record = record;

@@ -269,6 +269,13 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 	ingress_done(worker, home, transport, mbuf, drop, keep);
 }
 
+// What the data way's record and source will touch; the association's state was asked for before.
+static void ingress_prefetch_data(const struct transport *transport) RUNS_ON(worker_role)
+{
+	dtls_record_prefetch(transport->data_rx.record, sctp_rx_sack_is_next(&transport->data_rx.sctp));
+	source_prefetch_data(transport->source);
+}
+
 static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RUNS_ON(worker_role)
 {
 	srtp_unprotect_burst(worker->srtp_mgr, batch->jobs, batch->count);
@@ -292,10 +299,10 @@ static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RU
 		ingress_rtp(worker, batch->transports[i], mbuf);
 	}
 	for (unsigned i = 0; i < MIN_OF(batch->dtls_count, AHEAD); i++)
-		source_prefetch_data(batch->dtls_transports[i]->source);
+		ingress_prefetch_data(batch->dtls_transports[i]);
 	for (unsigned i = 0; i < batch->dtls_count; i++) {
 		if (i + AHEAD < batch->dtls_count)
-			source_prefetch_data(batch->dtls_transports[i + AHEAD]->source);
+			ingress_prefetch_data(batch->dtls_transports[i + AHEAD]);
 		if (i + 3 < batch->dtls_count)
 			source_prefetch_ring(batch->dtls_transports[i + 3]->source);
 		if (i + 2 < batch->dtls_count)
@@ -310,9 +317,6 @@ static void ingress_collect_dtls(struct worker *worker, struct transport *transp
 {
 	if (batch->dtls_count == BURST_MAX)
 		ingress_flush(worker, batch);
-	const uint8_t *record = (const uint8_t *)transport->data_rx.record;
-	rte_prefetch0(record);
-	rte_prefetch0(record + CACHE_LINE_BYTES);
 	rte_prefetch0(&transport->data_rx.sctp);
 	rte_prefetch0((const uint8_t *)&transport->data_rx.sctp + CACHE_LINE_BYTES);
 	rte_prefetch0(transport->source);

@@ -65,6 +65,11 @@ bool sctp_rx_next(struct sctp_rx *rx, struct sctp_walk *walk, struct sctp_messag
 void sctp_rx_handed_over(struct sctp_rx *rx, const struct sctp_walk *walk);
 // After the packet; true: send a SACK now.
 bool sctp_rx_end(struct sctp_rx *rx, const struct sctp_walk *walk, uint64_t now_ns);
+// The next packet with DATA will be answered at once.
+static inline bool sctp_rx_sack_is_next(const struct sctp_rx *rx)
+{
+	return rx->unacked + 1 >= SCTP_RX_SACK_EVERY;
+}
 // A packet with the SACK, checksum and all; room holds SCTP_RX_SACK_MAX bytes. rwnd_bytes: what we have room for.
 size_t sctp_rx_sack(struct sctp_rx *rx, uint8_t *room, uint32_t rwnd_bytes);
 // A packet with an ABORT.

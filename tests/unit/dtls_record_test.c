@@ -132,6 +132,37 @@ static void openssl_in_both_roles(void **state)
 	carries_both_ways(true, SUITE_256);
 }
 
+// The state alone says all: a record that was moved, in use, opens what the peer sends next and is opened by it.
+static void a_moved_record_goes_on(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		establish(false, i == 0 ? SUITE_128 : SUITE_256, false);
+		for (unsigned turn = 0; turn < 2; turn++) {
+			uint8_t room[64], back[64];
+			struct dtls_plain opened;
+			assert_int_equal(SSL_write(peer.ssl, "there", 5), 5);
+			assert_int_equal(open_one(peer.sent[0].data, peer.sent[0].bytes, &opened), DROP_NONE);
+			assert_memory_equal(opened.data, "there", 5);
+			memcpy(room + DTLS_RECORD_HEAD_BYTES, "back", 4);
+			size_t sealed = dtls_record_seal(record, mgr, DTLS_APPLICATION, room, 4);
+			assert_int_equal(dtls_peer_read(&peer, room, sealed, back, sizeof(back)), 4);
+			assert_memory_equal(back, "back", 4);
+			assert_true(record->expanded);
+
+			struct dtls_record *moved = aligned_alloc(CACHE_LINE_BYTES, sizeof(*moved));
+			memset(moved, 0xa5, sizeof(*moved));
+			memcpy(moved, record, DTLS_RECORD_STATE_BYTES);
+			moved->expanded = false;
+			dtls_record_destroy(record);
+			record = moved;
+			assert_int_equal(open_one(peer.sent[0].data, peer.sent[0].bytes, &opened), DROP_DTLS_REPLAY);
+			peer.sent_count = 0;
+		}
+		finish();
+	}
+}
+
 static void a_suite_we_have_not_is_refused(void **state)
 {
 	(void)state;
@@ -394,6 +425,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(openssl_in_both_roles),
+		cmocka_unit_test(a_moved_record_goes_on),
 		cmocka_unit_test(a_suite_we_have_not_is_refused),
 		cmocka_unit_test(nonce_goes_on),
 		cmocka_unit_test(lost_last_flight),

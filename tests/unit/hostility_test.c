@@ -512,7 +512,7 @@ static int fifth_open(void)
 		return -1;
 	struct transport *transport = transport_by_id(fifth.id);
 	struct slow *slow = slow_new(SLOW_ESTABLISHED, transport, 0);
-	struct dtls_record *record = calloc(1, sizeof(*record));
+	struct dtls_record *record = aligned_alloc(CACHE_LINE_BYTES, sizeof(*record));
 	if (slow == NULL || record == NULL)
 		return -1;
 	*record = (struct dtls_record){.next_seq = 1, .next_nonce = 1, .key_bytes = 32};
