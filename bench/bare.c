@@ -256,18 +256,16 @@ static void part_walk(unsigned first, unsigned burst)
 		walk(session->transport, 2 * CACHE_LINE_BYTES);
 		walk(session->transport->home, CACHE_LINE_BYTES);
 		walk(srtp, CACHE_LINE_BYTES);
-		walk(keys, 240);
-		walk(keys + sizeof(struct gcm_key_data) - 272, 272);
+		for (unsigned line = 0; line < sizeof(struct srtp_cipher) / CACHE_LINE_BYTES; line++)
+			if (world_worker()->srtp_mgr->rtp_lines >> line & 1)
+				walk(keys + (size_t)line * CACHE_LINE_BYTES, 1);
 		walk(source, 3 * CACHE_LINE_BYTES);
 		walk(&source->feeds[0], sizeof(source->feeds[0]));
 		walk(&source->track, offsetof(struct source_track, jitter.slots));
 		walk(&source->counters, CACHE_LINE_BYTES);
 		walk(session->pcm, CACHE_LINE_BYTES);
-		// The cell that is written and the one that is prefetched.
-		unsigned cells = world.config.ring_ms / PCM_CELL_MS;
-		for (unsigned c = 0; c < 2; c++)
-			walk((const uint8_t *)session->pcm + 2 * CACHE_LINE_BYTES + (burst + c) % cells * 11 * CACHE_LINE_BYTES,
-				11 * CACHE_LINE_BYTES);
+		const uint8_t *cells = (const uint8_t *)session->pcm + 2 * CACHE_LINE_BYTES;
+		walk(cells + burst % (world.config.ring_ms / PCM_CELL_MS) * 11 * CACHE_LINE_BYTES, 11 * CACHE_LINE_BYTES);
 	}
 }
 

@@ -124,7 +124,7 @@ static void prefetch_association(const struct user *user)
 
 static void prefetch_record(const struct user *user)
 {
-	dtls_record_prefetch(&user->record, sctp_rx_sack_is_next(&user->rx));
+	dtls_record_prefetch(&user->record, mgr, sctp_rx_sack_is_next(&user->rx));
 }
 
 static void burst_input(struct user *users, unsigned count, unsigned first)

@@ -123,7 +123,7 @@ int main(int argc, char **argv)
 		struct bench_series burst = {0};
 		given += path_bursts(PACKETS_A_PAGE, &burst);
 		if (turn == 0)
-			world_report();
+			world_settle();
 		for (unsigned i = 0; turn > 0 && i < burst.count; i++)
 			bench_add(&worker, burst.values[i]);
 		bench_free(&burst);

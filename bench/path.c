@@ -178,7 +178,7 @@ void path_run(unsigned blocks, unsigned rounds, bool opus, bool staged, struct p
 		}
 		stages_on = false;
 		if (warm_up)
-			world_report();
+			world_settle();
 		else
 			ret_result->delivered += stats_get(&worker->stats.frames) - cells;
 		// Part after part within a burst: they share the caches as they do in the path.

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "bench/bench.h"
+#include "dataplane/source_state.h"
 
 #define FIRST_PORT 1024
 #define PORTS_PER_ADDRESS 60000u
@@ -117,13 +118,16 @@ static void session_settle(struct world_session *session)
 		pcm_write(session->pcm, &frame);
 }
 
-// Reports are only heard once the stream has begun.
-void world_report(void)
+// The accounts of a join are kept for a second or two, reports are only heard once the stream has begun.
+void world_settle(void)
 {
 	ENTERS(worker_role);
-	for (unsigned i = 0; i < world.config.sessions; i++)
-		source_sender_report(world.sessions[i].source, world.sessions[i].transport->id, world.sessions[i].ssrc, 0xe9000000ull << 32,
-			(uint32_t)world.sessions[i].seq * 960, clock_mono_ns());
+	for (unsigned i = 0; i < world.config.sessions; i++) {
+		struct world_session *session = &world.sessions[i];
+		session->source->watch_until_ns = 0;
+		source_sender_report(session->source, session->transport->id, session->ssrc, 0xe9000000ull << 32,
+			(uint32_t)session->seq * 960, clock_mono_ns());
+	}
 }
 
 ROLE_UNCHECKED void world_open(const struct world_config *config)

@@ -64,8 +64,8 @@ void world_open(const struct world_config *config);
 void world_close(void);
 // Every session's next `rounds` packets, one session after the other.
 void world_prepare(unsigned rounds);
-// A sender report for every session, as the server sends them every few seconds: after the first packets.
-void world_report(void);
+// After the first packets: every session is as one that joined long ago and got a sender report.
+void world_settle(void);
 // Puts the block's next packets into mbufs that were taken from the pool, and those onto the wire.
 // *ret_port: whose they are; a burst is cut where the address changes.
 unsigned world_feed(struct rte_mbuf **mbufs, unsigned count, unsigned *ret_port);

@@ -6,6 +6,7 @@
 // of a frame's time (bench/NOTES.md).
 
 #include "dataplane/dtls_record.h"
+#include "dataplane/gcm_key.h"
 #include "dataplane/srtp_context.h"
 
 #include "dataplane/hot.h"
@@ -15,7 +16,6 @@
 #define WINDOW_BITS 64
 #define SEQ_MAX ((1ull << 48) - 1)
 #define HANDSHAKE_HEADER_BYTES 12
-#define EXPANDED_LINES 6 // of an expanded key, those that a record of some hundred bytes uses
 _Static_assert(sizeof(struct gcm_key_data) <= DTLS_RECORD_EXPANDED_BYTES, "an expanded key has its room");
 
 enum { CERTIFICATE = 11, CERTIFICATE_VERIFY = 15, CLIENT_KEY_EXCHANGE = 16 };
@@ -177,13 +177,12 @@ size_t dtls_record_seal(struct dtls_record *record, struct srtp_mgr *mgr, enum d
 	return plain_bytes + DTLS_RECORD_EXPANSION;
 }
 
-void dtls_record_prefetch(const struct dtls_record *record, bool seal)
+void dtls_record_prefetch(const struct dtls_record *record, const struct srtp_mgr *mgr, bool seal)
 {
 	__builtin_prefetch(record, 1);
-	for (unsigned line = 0; line < EXPANDED_LINES; line++)
-		__builtin_prefetch(record->remote_expanded + line * CACHE_LINE_BYTES);
-	for (unsigned line = 0; seal && line < EXPANDED_LINES; line++)
-		__builtin_prefetch(record->local_expanded + line * CACHE_LINE_BYTES);
+	gcm_key_prefetch(record->remote_expanded, mgr->record_lines);
+	if (seal)
+		gcm_key_prefetch(record->local_expanded, mgr->record_lines);
 }
 
 size_t dtls_record_seal_close(struct dtls_record *record, struct srtp_mgr *mgr, uint8_t *room)

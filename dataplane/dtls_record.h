@@ -66,7 +66,7 @@ enum drop dtls_record_open(struct dtls_record *record, struct srtp_mgr *mgr, uin
 size_t dtls_record_seal(struct dtls_record *record, struct srtp_mgr *mgr, enum dtls_content type, uint8_t *room,
 	size_t plain_bytes);
 // Asks for the lines that open will touch, and seal as well.
-void dtls_record_prefetch(const struct dtls_record *record, bool seal);
+void dtls_record_prefetch(const struct dtls_record *record, const struct srtp_mgr *mgr, bool seal);
 // A close_notify alert; room holds 2 + DTLS_RECORD_EXPANSION bytes.
 size_t dtls_record_seal_close(struct dtls_record *record, struct srtp_mgr *mgr, uint8_t *room);
 // The last flight if it may be repeated now, NULL otherwise.

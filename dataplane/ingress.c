@@ -270,9 +270,9 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 }
 
 // What the data way's record and source will touch; the association's state was asked for before.
-static void ingress_prefetch_data(const struct transport *transport) RUNS_ON(worker_role)
+static void ingress_prefetch_data(const struct worker *worker, const struct transport *transport) RUNS_ON(worker_role)
 {
-	dtls_record_prefetch(transport->data_rx.record, sctp_rx_sack_is_next(&transport->data_rx.sctp));
+	dtls_record_prefetch(transport->data_rx.record, worker->srtp_mgr, sctp_rx_sack_is_next(&transport->data_rx.sctp));
 	source_prefetch_data(transport->source);
 }
 
@@ -299,10 +299,10 @@ static void ingress_flush(struct worker *worker, struct ingress_batch *batch) RU
 		ingress_rtp(worker, batch->transports[i], mbuf);
 	}
 	for (unsigned i = 0; i < MIN_OF(batch->dtls_count, AHEAD); i++)
-		ingress_prefetch_data(batch->dtls_transports[i]);
+		ingress_prefetch_data(worker, batch->dtls_transports[i]);
 	for (unsigned i = 0; i < batch->dtls_count; i++) {
 		if (i + AHEAD < batch->dtls_count)
-			ingress_prefetch_data(batch->dtls_transports[i + AHEAD]);
+			ingress_prefetch_data(worker, batch->dtls_transports[i + AHEAD]);
 		if (i + 3 < batch->dtls_count)
 			source_prefetch_ring(batch->dtls_transports[i + 3]->source);
 		if (i + 2 < batch->dtls_count)
@@ -350,7 +350,7 @@ static void ingress_transport(struct worker *worker, struct transport *transport
 	}
 	switch (kind) {
 	case CLASSIFY_RTP:
-		srtp_prefetch(transport->rx.srtp);
+		srtp_prefetch(worker->srtp_mgr, transport->rx.srtp);
 		__builtin_prefetch(transport->source);
 		__builtin_prefetch(transport->home);
 		batch->jobs[batch->count] = (struct srtp_job){.srtp = transport->rx.srtp, .packet = payload, .bytes = bytes};

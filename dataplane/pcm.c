@@ -178,16 +178,11 @@ static void words_get(const struct cell *cell, void *to)
 #endif
 
 // The cell that is written next was last touched a ring's length ago.
-static void prefetch(const struct pcm *pcm, uint64_t seq)
-{
-	const char *cell = (const char *)&pcm->cells[seq % pcm->count];
-	for (size_t at = 0; at < sizeof(struct cell); at += CACHE_LINE_BYTES)
-		__builtin_prefetch(cell + at, 0, 2);
-}
-
 void pcm_prefetch_cell(const struct pcm *pcm)
 {
-	prefetch(pcm, atomic_load_explicit(&pcm->head, memory_order_relaxed));
+	const char *cell = (const char *)&pcm->cells[atomic_load_explicit(&pcm->head, memory_order_relaxed) % pcm->count];
+	for (size_t at = 0; at < sizeof(struct cell); at += CACHE_LINE_BYTES)
+		__builtin_prefetch(cell + at, 0, 2);
 }
 
 void pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *samples)
@@ -207,7 +202,6 @@ void pcm_write_cell(struct pcm *pcm, struct pcm_frame *frame, const int16_t *sam
 		if (packed != 0)
 			tell(waker_of(packed), (unsigned)(packed >> 48));
 	}
-	prefetch(pcm, seq + 1);
 }
 
 void pcm_write(struct pcm *pcm, struct pcm_frame *frame)

@@ -4,6 +4,7 @@
 //
 // Runs on: worker. Nothing of a stream's state changes before its packet's tag was good.
 
+#include "dataplane/gcm_key.h"
 #include "dataplane/srtp_context.h"
 
 #include "dataplane/hot.h"
@@ -316,16 +317,10 @@ static void open_cm(IMB_MGR *imb, struct opening_cm *cm, struct srtp_job *job)
 		cm_flush(imb);
 }
 
-void srtp_prefetch(const struct srtp *srtp)
+void srtp_prefetch(const struct srtp_mgr *mgr, const struct srtp *srtp)
 {
-	// State and salt, then the keys: AES rounds in front, and at the end those powers of the hash key that a packet of
-	// a few hundred bytes needs.
-	const char *direction = (const char *)&srtp->remote, *keys = (const char *)&srtp->remote.rtp;
-	__builtin_prefetch(direction, 1);
-	for (size_t at = 0; at < 256; at += CACHE_LINE_BYTES)
-		__builtin_prefetch(keys + at);
-	for (size_t at = sizeof(struct gcm_key_data) - 320; at < sizeof(struct gcm_key_data); at += CACHE_LINE_BYTES)
-		__builtin_prefetch(keys + at);
+	__builtin_prefetch(&srtp->remote, 1);
+	gcm_key_prefetch(&srtp->remote.rtp, mgr->rtp_lines);
 }
 
 void srtp_unprotect_burst(struct srtp_mgr *mgr, struct srtp_job *jobs, unsigned count)

@@ -50,7 +50,7 @@ struct srtp_job {
 #define SRTP_BURST_MAX 64u
 
 // A packet of this context will be unprotected in a moment.
-void srtp_prefetch(const struct srtp *srtp) RUNS_ON(worker_role);
+void srtp_prefetch(const struct srtp_mgr *mgr, const struct srtp *srtp) RUNS_ON(worker_role);
 // Unprotect up to 64 RTP packets of any mix of contexts and profiles. Replay windows are updated only after the tag
 // was good, in the order of the jobs. Jobs of one burst may name the same SSRC.
 void srtp_unprotect_burst(struct srtp_mgr *mgr, struct srtp_job *jobs, unsigned count) RUNS_ON(worker_role);

@@ -53,6 +53,7 @@ struct srtp {
 
 struct srtp_mgr {
 	IMB_MGR *imb;
+	uint32_t rtp_lines, record_lines; // of a key, what an RTP packet and a DTLS record touch
 };
 
 // RFC 3711 4.3 and 7714 11: one session key from the master key, by label.

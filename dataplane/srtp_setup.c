@@ -9,7 +9,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "dataplane/gcm_key.h"
 #include "dataplane/srtp_context.h"
+
+#define RTP_BYTES 300    // speech with one copy beside it (RED)
+#define RECORD_BYTES 760 // 20 ms of PCM with all around it
+#define CM_LINES ((1u << (offsetof(struct srtp_cipher, opad) / CACHE_LINE_BYTES + 1)) - 1)
 
 enum label { LABEL_RTP_KEY, LABEL_RTP_AUTH, LABEL_RTP_SALT, LABEL_RTCP_KEY, LABEL_RTCP_AUTH, LABEL_RTCP_SALT };
 
@@ -45,6 +50,8 @@ struct srtp_mgr *srtp_mgr_create(void)
 		return NULL;
 	}
 	init_mb_mgr_auto(mgr->imb, NULL);
+	mgr->rtp_lines = gcm_key_lines(mgr->imb, RTP_BYTES) | CM_LINES;
+	mgr->record_lines = gcm_key_lines(mgr->imb, RECORD_BYTES);
 	return mgr;
 }
 
