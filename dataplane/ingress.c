@@ -102,8 +102,15 @@ static bool ingress_udp_sum_is_good(const struct rte_ipv4_hdr *ip, const struct 
 	return sum == 0xffff;
 }
 
-// udp: header and checksum; cuts the mbuf down to the payload. What looks like SRTP or SRTCP is not summed up: its tag
-// proves more, and nothing of it counts before the tag was good.
+// SRTP, SRTCP and DTLS application data: their tags prove more than a checksum, and nothing of them counts before the tag was good.
+static bool ingress_has_tag(const uint8_t *payload, size_t bytes)
+{
+	enum classify kind = classify(payload, bytes);
+	return kind == CLASSIFY_RTP || kind == CLASSIFY_RTCP ||
+	       (kind == CLASSIFY_DTLS && bytes > DTLS_RECORD_HEAD_BYTES && payload[0] == DTLS_APPLICATION && get_be16(payload + 3) == 1);
+}
+
+// udp: header and checksum, of what has no tag; cuts the mbuf down to the payload.
 static enum drop ingress_udp(struct rte_mbuf *mbuf, uint16_t offset, uint16_t bytes)
 {
 	const struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(mbuf, const struct rte_ipv4_hdr *, sizeof(struct rte_ether_hdr));
@@ -116,9 +123,8 @@ static enum drop ingress_udp(struct rte_mbuf *mbuf, uint16_t offset, uint16_t by
 	uint64_t by_hardware = mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
 	if (UNLIKELY(by_hardware == RTE_MBUF_F_RX_L4_CKSUM_BAD))
 		return DROP_UDP_BAD_CHECKSUM;
-	enum classify kind = classify((const uint8_t *)(udp + 1), length - sizeof(*udp));
-	if (UNLIKELY(kind != CLASSIFY_RTP && kind != CLASSIFY_RTCP && by_hardware != RTE_MBUF_F_RX_L4_CKSUM_GOOD &&
-		    udp->dgram_cksum != 0 && !ingress_udp_sum_is_good(ip, udp, length)))
+	if (UNLIKELY(!ingress_has_tag((const uint8_t *)(udp + 1), length - sizeof(*udp)) && udp->dgram_cksum != 0 &&
+		    by_hardware != RTE_MBUF_F_RX_L4_CKSUM_GOOD && !ingress_udp_sum_is_good(ip, udp, length)))
 		return DROP_UDP_BAD_CHECKSUM;
 	struct packet *packet = packet_of(mbuf);
 	packet->remote.port = rte_be_to_cpu_16(udp->src_port);
@@ -272,7 +278,10 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 // What the data way's record and source will touch; the association's state was asked for before.
 static void ingress_prefetch_data(const struct worker *worker, const struct transport *transport) RUNS_ON(worker_role)
 {
-	dtls_record_prefetch(transport->data_rx.record, worker->srtp_mgr, sctp_rx_sack_is_next(&transport->data_rx.sctp));
+	bool sack = sctp_rx_sack_is_next(&transport->data_rx.sctp);
+	if (sack)
+		__builtin_prefetch(&transport->remote, 1);
+	dtls_record_prefetch(transport->data_rx.record, worker->srtp_mgr, sack);
 	source_prefetch_data(transport->source);
 }
 

@@ -63,7 +63,7 @@ void source_prefetch_data(const struct source *source)
 	__builtin_prefetch(&source->recut.frame, 1);
 	__builtin_prefetch(&source->feeds[0], 1);
 	__builtin_prefetch(&source->counters, 1);
-	__builtin_prefetch(&source->track);
+	__builtin_prefetch(&source->track.jitter); // whether it waits
 	__builtin_prefetch(&source->order, 1);
 	__builtin_prefetch(&source->order.direct, 1);
 }

@@ -74,8 +74,8 @@ struct source {
 	struct pcm *pcm CACHE_ALIGNED;
 	struct opus_dec decoder;
 	struct source_config config;
-	struct recut recut;
 	unsigned data_samples; // length of the last packet of the data way
+	struct recut recut;
 	struct source_feed feeds[2] CACHE_ALIGNED;
 	struct source_counters counters CACHE_ALIGNED;
 	struct source_track track CACHE_ALIGNED;

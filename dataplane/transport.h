@@ -47,10 +47,11 @@ struct transport_data {
 	bool sack_listed;
 	uint16_t target_bytes;
 	uint32_t voice;   // stamped onto data packets: the generation in which the target was chosen
-	char target[256]; // data packets of this participant only; "": of nobody
 	struct overtaken overtaken; // of its data packets
+	char target[256]; // data packets of this participant only; "": of nobody
 	struct sctp_rx sctp CACHE_ALIGNED;
 };
+_Static_assert(offsetof(struct transport_data, target) < CACHE_LINE_BYTES, "beside the association a packet looks at one line");
 
 struct transport_handshake {
 	struct ice *ice;

@@ -60,17 +60,32 @@ static uint32_t ip_frame(uint8_t *frame, uint8_t protocol, const uint8_t *body, 
 	return 34u + bytes;
 }
 
-static uint32_t udp_frame(uint8_t *frame, uint16_t port, const char *text)
+static uint32_t udp_frame_of(uint8_t *frame, uint16_t port, const uint8_t *payload, size_t payload_bytes)
 {
 	uint8_t udp[64] = {0};
-	uint16_t bytes = (uint16_t)(8 + strlen(text));
+	uint16_t bytes = (uint16_t)(8 + payload_bytes);
 	put_be16(udp, 4000);
 	put_be16(udp + 2, port);
 	put_be16(udp + 4, bytes);
-	memcpy(udp + 8, text, strlen(text));
+	memcpy(udp + 8, payload, payload_bytes);
 	uint32_t pseudo = (PEER_IP >> 16) + (PEER_IP & 0xffff) + (OUR_IP >> 16) + (OUR_IP & 0xffff) + 17 + bytes;
 	put_be16(udp + 6, checksum(udp, bytes, pseudo));
 	return ip_frame(frame, 17, udp, bytes);
+}
+
+static uint32_t udp_frame(uint8_t *frame, uint16_t port, const char *text)
+{
+	return udp_frame_of(frame, port, (const uint8_t *)text, strlen(text));
+}
+
+// The head of a DTLS 1.2 record and some bytes; its last byte changed on the way.
+static uint32_t record_frame_damaged(uint8_t *frame, uint8_t type, uint8_t epoch)
+{
+	uint8_t record[40] = {type, 0xfe, 0xfd, 0, epoch};
+	put_be16(record + 11, sizeof(record) - 13);
+	uint32_t bytes = udp_frame_of(frame, 20000, record, sizeof(record));
+	frame[bytes - 1] ^= 1;
+	return bytes;
 }
 
 static void write_capture(void)
@@ -107,6 +122,9 @@ static void write_capture(void)
 	put_record(file, frame, bytes);
 	frame[bytes - 1] ^= 1;
 	put_record(file, frame, bytes); // UDP checksum
+	put_record(file, frame, record_frame_damaged(frame, 23, 1)); // has a tag: goes on to whom it is for
+	put_record(file, frame, record_frame_damaged(frame, 23, 0)); // has none
+	put_record(file, frame, record_frame_damaged(frame, 22, 0));
 	bytes = udp_frame(frame, 20000, "x");
 	frame[14 + 8]--; // TTL changed, checksum not
 	put_record(file, frame, bytes);
@@ -150,9 +168,11 @@ static void wait_for(enum drop reason, uint64_t count)
 static void every_frame_dies_by_its_name(void **state)
 {
 	(void)state;
-	static const enum drop expected[] = {DROP_ARP_MALFORMED, DROP_ICMP_IGNORED, DROP_ETH_SHORT, DROP_UDP_NO_TRANSPORT,
-		DROP_UDP_BAD_CHECKSUM, DROP_IP4_BAD_CHECKSUM, DROP_IP4_MALFORMED, DROP_IP4_UNKNOWN_PROTOCOL,
-		DROP_IP4_NOT_FOR_US, DROP_IP4_FRAGMENT, DROP_ETH_UNKNOWN_TYPE, DROP_ETH_NOT_FOR_US};
+	static const enum drop expected[] = {DROP_ARP_MALFORMED, DROP_ICMP_IGNORED, DROP_ETH_SHORT, DROP_IP4_BAD_CHECKSUM,
+		DROP_IP4_MALFORMED, DROP_IP4_UNKNOWN_PROTOCOL, DROP_IP4_NOT_FOR_US, DROP_IP4_FRAGMENT, DROP_ETH_UNKNOWN_TYPE,
+		DROP_ETH_NOT_FOR_US};
+	wait_for(DROP_UDP_NO_TRANSPORT, 2);
+	wait_for(DROP_UDP_BAD_CHECKSUM, 3);
 	for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
 		wait_for(expected[i], 1);
 }
