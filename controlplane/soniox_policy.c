@@ -25,6 +25,7 @@ static const struct soniox_policy policies[] = {
 
 static const struct soniox_policy lost = {"", 0, SONIOX_RETRY_NOW, false, "the connection to Soniox was lost"};
 const struct soniox_policy soniox_unreachable = {"", 0, SONIOX_RETRY_SOON, false, "Soniox cannot be reached"};
+const struct soniox_policy soniox_untried = {"", 0, SONIOX_RETRY_SOON, true, "relay cannot begin a connection to Soniox"};
 const struct soniox_policy soniox_untrusted = {"", 0, SONIOX_RETRY_SOON, true, "what answers in Soniox' place is not believed to be Soniox"};
 const struct soniox_policy soniox_unintelligible = {"", 0, SONIOX_RETRY_SOON, false, "Soniox' answer is not understood"};
 static const struct soniox_policy elsewhere = {"", 300, SONIOX_RETRY_SOON, true, "Soniox' address sends elsewhere, where relay does not take the key"};

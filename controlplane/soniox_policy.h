@@ -26,6 +26,7 @@ struct soniox_policy {
 
 // What happens without any word of Soniox.
 extern const struct soniox_policy soniox_unreachable; // no connection came about: no reason to hurry
+extern const struct soniox_policy soniox_untried;      // nothing could be begun: no memory, no file of certificates
 extern const struct soniox_policy soniox_untrusted;    // the certificate is not believed: nothing was said, no key shown
 extern const struct soniox_policy soniox_unintelligible;
 

@@ -246,7 +246,7 @@ void soniox_stream_admitted(struct soniox_ticket *ticket)
 	if (link == stream->link)
 		enter(stream, SONIOX_CONNECTING);
 	if (soniox_link_connect(link, &err) < 0)
-		on_lost(link, soniox_policy_for(NULL, 400), err.text, "");
+		on_lost(link, &soniox_untried, err.text, "");
 }
 
 static void run_live(struct soniox_stream *stream, uint64_t now_ns) RUNS_ON(control_role);

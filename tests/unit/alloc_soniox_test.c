@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: ISC
+//
+// alloc_soniox_test.c - a user who is transcribed by the stand-in, with each of our allocations failing in control and in the
+// WebSocket thread: what is heard is what was said, once and in order; it ends in time, and nothing stays behind.
+//
+// The stand-in is a process of its own: its allocations do not fail. Where the stream tries again after a pause, relayd is stopped
+// in the middle of it after RELAY_PATIENCE_MS (300); with 60000 each run is awaited, and one that failed once must have heard all.
+//
+// Runs on: control (the test).
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/alloc_failure.h"
+
+#include "controlplane/control.h"
+#include "controlplane/resolve.h"
+#include "controlplane/soniox.h"
+#include "controlplane/ws.h"
+#include "tests/soniox/numbered.h"
+#include "tests/soniox/server.h"
+#include "tests/soniox/settings.h"
+#include "tests/soniox/tick.h"
+
+#define LIMIT_MS 60000
+#define CELLS 10
+#define PATIENCE_MS 300
+#define WARM_TIMERS 16
+#define KEY "standin-key"
+
+static struct config config;
+static pid_t standin;
+static struct pcm *voice;
+static unsigned patience_ms;
+
+static struct {
+	struct soniox_user *user;
+	struct transcript_listener listener;
+	unsigned spoken, heard, next;
+	bool listened, listens, gone, awaited;
+	uint64_t gone_ns;
+	struct control_timer tick, watchdog;
+} run;
+
+static void on_watchdog(void *arg)
+{
+	fail_msg("it does not end, failing %lu, every %lu, last at program + 0x%lx", alloc_fail_at, alloc_fail_every,
+		(unsigned long)((const char *)alloc_failed_from - &__executable_start));
+}
+
+static void on_segment(struct transcript_listener *listener, const struct transcript_segment *segment)
+{
+	unsigned number;
+	int length;
+	for (const char *at = segment->is_final ? segment->text : ""; *at != '\0'; at += length) {
+		assert_int_equal(sscanf(at, " n%u%n", &number, &length), 1);
+		assert_in_range(number, run.next, CELLS - 1); // never again, never backwards
+		run.next = number + 1;
+		run.heard++;
+	}
+}
+
+static void on_end(struct transcript_listener *listener)
+{
+	run.listens = false;
+}
+
+static void speak(void)
+{
+	ENTERS(worker_role);
+	struct pcm_frame frame = {.bytes = PCM_CELL_BYTES, .flags = PCM_F_DATA, .arrival_ns = clock_mono_ns()};
+	numbered_cell(frame.samples, run.spoken++);
+	pcm_write(voice, &frame);
+}
+
+static void on_tick(void *arg)
+{
+	ENTERS(control_role);
+	struct soniox_totals totals;
+	if (run.spoken < CELLS) {
+		speak();
+	} else if (!run.gone) {
+		soniox_slot_gone(run.user);
+		run.gone = true;
+		run.gone_ns = clock_mono_ns();
+	}
+	soniox_totals(&totals);
+	run.awaited = run.gone && totals.users == 0;
+	if (run.awaited || (alloc_failed > 0 && run.gone && clock_mono_ns() - run.gone_ns > patience_ms * UINT64_C(1000000)))
+		control_stop();
+	else
+		control_timer_start(&run.tick, 2, on_tick, NULL);
+}
+
+static void user_begin(void) RUNS_ON(control_role);
+static void user_begin(void)
+{
+	uint64_t epoch;
+	bool complete;
+	run.user = soniox_slot_made("anna", voice, NULL);
+	run.listener = (struct transcript_listener){.segment = on_segment, .end = on_end};
+	run.listens = soniox_listen("anna", &run.listener, 1, &epoch, &complete) == 0;
+	assert_true(run.listens || alloc_failed > 0);
+	run.listened = run.listens;
+	control_timer_start(&run.watchdog, LIMIT_MS, on_watchdog, NULL);
+	control_timer_start(&run.tick, 0, on_tick, NULL);
+	control_run();
+	control_timer_stop(&run.watchdog);
+	assert_true(!run.listens || !run.awaited);
+}
+
+static void no_event(void *arg)
+{
+}
+
+// The heap of timers has its room: without it the program would stop by itself.
+static void warm_timers(void) RUNS_ON(control_role);
+static void warm_timers(void)
+{
+	static struct control_timer warm[WARM_TIMERS];
+	for (unsigned i = 0; i < WARM_TIMERS; i++)
+		control_timer_start(&warm[i], LIMIT_MS, no_event, NULL);
+	for (unsigned i = 0; i < WARM_TIMERS; i++)
+		control_timer_stop(&warm[i]);
+}
+
+// All of it, once; true when something failed in it.
+static bool run_once(unsigned long at, unsigned long every)
+{
+	ENTERS(control_role);
+	struct err err = {""};
+	memset(&run, 0, sizeof(run));
+	alloc_begin(0, 0);
+	alloc_armed = false; // control is one of the threads that fail
+	voice = pcm_create(10000);
+	assert_non_null(voice);
+	assert_int_equal(control_init(&err), 0);
+	warm_timers();
+	assert_int_equal(resolve_init(&err), 0);
+	assert_int_equal(ws_init(&err), 0);
+	alloc_count = alloc_failed = 0;
+	alloc_fail_at = at;
+	alloc_fail_every = every;
+	int rc = soniox_init(&config, &err);
+	assert_true(rc == 0 || (alloc_failed > 0 && strlen(err.text) > 7));
+	if (rc == 0)
+		user_begin();
+	bool failed = alloc_failed > 0;
+	// Where the user could be made, one failure is got over.
+	bool all = run.heard == CELLS;
+	assert_true(all || (failed && (every != 0 || !run.awaited || !run.listened)));
+	soniox_finish();
+	ws_finish();
+	resolve_finish();
+	control_finish();
+	pcm_unref(voice);
+	if (alloc_live_count > 0) {
+		alloc_print_left();
+		fail_msg("%lu allocations are left, failing %lu, every %lu", alloc_live_count, at, every);
+	}
+	return failed;
+}
+
+static void a_user_without_memory(void **state)
+{
+	(void)state;
+	unsigned long at = 1;
+	assert_false(run_once(0, 0));
+	unsigned long total = alloc_count;
+	while (run_once(at, 0))
+		at++;
+	for (unsigned every = 1; every <= ALLOC_EVERY_MAX; every++)
+		run_once(0, every);
+	assert_true(at > 10);
+	print_message("a user: %lu allocations, %lu runs with failures\n", total, at - 1 + ALLOC_EVERY_MAX);
+}
+
+// Never returns.
+static void standin_main(int port_to)
+{
+	struct server_config server = {.address = "127.0.0.1"};
+	struct err err = {""};
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
+	tick_init(1);
+	settings_set_recogniser(&recogniser_scripted);
+	settings_reset();
+	keys_add(KEY);
+	json_t *limits = json_pack("{s:i,s:i,s:i}", "concurrent", 100, "connections", 100, "per_minute", 1000000);
+	uint16_t port = settings_change(limits, &err) == 0 && server_start(&server, &err) == 0 ? server_port() : 0;
+	ssize_t written = write(port_to, &port, sizeof(port));
+	while (written == sizeof(port))
+		pause();
+	_exit(1);
+}
+
+static int start(void **state)
+{
+	static char url[64], key[] = KEY, none[] = "";
+	int ends[2];
+	uint16_t port = 0;
+	if (pipe(ends) < 0 || (standin = fork()) < 0)
+		return -1;
+	if (standin == 0)
+		standin_main(ends[1]);
+	if (read(ends[0], &port, sizeof(port)) != sizeof(port) || port == 0)
+		return -1;
+	snprintf(url, sizeof(url), "ws://127.0.0.1:%u/transcribe-websocket", port);
+	config.soniox.enabled = SONIOX_ALWAYS;
+	config.soniox.url = url;
+	config.soniox.key = key;
+	config.soniox.ca_file = none;
+	config.soniox.files.dir = none;
+	config.soniox.audio = SONIOX_PCM;
+	config.soniox.replay_ms = 30000;
+	config.soniox.concurrent = 10;
+	config.soniox.per_minute = 100;
+	config.soniox.rotate_ms = config.soniox.idle_ms = 300000;
+	config.soniox.stall_ms = 10000;
+	config.soniox.history = 100;
+	config.soniox.options = (struct soniox_options){.model = "stt-rt-v5", .endpointing = true};
+	const char *patience = getenv("RELAY_PATIENCE_MS");
+	patience_ms = patience != NULL ? (unsigned)strtoul(patience, NULL, 10) : PATIENCE_MS;
+	alloc_everywhere = true;
+	return 0;
+}
+
+static int stop(void **state)
+{
+	kill(standin, SIGKILL);
+	return waitpid(standin, NULL, 0) == standin ? 0 : -1;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(a_user_without_memory)};
+	log_set_level(LOG_ERROR + 1);
+	return cmocka_run_group_tests(tests, start, stop);
+}
