@@ -17,6 +17,15 @@ after(async () => {
 
 // What relayd itself may lose: somebody was behind.
 const OWN_LOSSES = ['KERNEL_RING_FULL', 'RX_NO_MBUF', 'TX_RING_FULL', 'ALLOC_FAILED', 'ASSOC_FULL', 'INJECT_FULL', 'HANDOVER_FULL', 'INBOX_FULL', 'PCM_LAPPED'];
+// When each came, and how slow the way to the listeners was: a machine that is stalled shows in both.
+const ownLosses = {};
+async function watchOwnLosses(minute, latency) {
+  const dropped = await drops();
+  for (const name of OWN_LOSSES.filter((each) => dropped[each] > (ownLosses[each] ?? 0))) {
+    console.log(`soak: ${name} ${dropped[name] - (ownLosses[name] ?? 0)} more in minute ${minute}, up to ${(latency.max_us / 1000).toFixed(0)} ms from packet to gRPC since the begin`);
+    ownLosses[name] = dropped[name];
+  }
+}
 const totals = { joins: 0, resumes: 0, leaves: 0, phones: 0, frames: 0, strange: 0, doubled: 0, disorder: 0, failed: [] };
 let over = false;
 
@@ -191,6 +200,7 @@ test(`${USERS} users come and go for ${MINUTES} minutes, and nothing grows`, asy
     await lossySwaps(visitors);
     samples.push({ rss: rss() / 1024, fds: fds(), mbufs: now.mbufs.total - now.mbufs.free });
     const last = samples.at(-1), minute = ((Date.now() - began) / 60000).toFixed(1);
+    await watchOwnLosses(minute, now.latency);
     if (samples.length % 3 === 0 || Date.now() >= ends)
       console.log('soak: ' + [minute.padStart(6), last.rss.toFixed(0).padStart(4), String(last.fds).padStart(4), String(last.mbufs).padStart(6), String(now.totals.active_sessions).padStart(9),
         String(totals.joins).padStart(6), String(totals.leaves).padStart(7), String(totals.phones).padStart(7), String(totals.frames).padStart(7), String(now.swaps.frames_lost).padStart(14)].join(' '));
