@@ -18,12 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/alloc_failure.h"
+#include "tests/support/alloc_control.h"
 
-#include "controlplane/control.h"
-#include "controlplane/resolve.h"
 #include "controlplane/soniox.h"
-#include "controlplane/ws.h"
 #include "tests/soniox/numbered.h"
 #include "tests/soniox/server.h"
 #include "tests/soniox/settings.h"
@@ -32,7 +29,6 @@
 #define LIMIT_MS 60000
 #define CELLS 10
 #define PATIENCE_MS 300
-#define WARM_TIMERS 16
 #define KEY "standin-key"
 
 static struct config config;
@@ -116,38 +112,16 @@ static void user_begin(void)
 	assert_true(!run.listens || !run.awaited);
 }
 
-static void no_event(void *arg)
-{
-}
-
-// The heap of timers has its room: without it the program would stop by itself.
-static void warm_timers(void) RUNS_ON(control_role);
-static void warm_timers(void)
-{
-	static struct control_timer warm[WARM_TIMERS];
-	for (unsigned i = 0; i < WARM_TIMERS; i++)
-		control_timer_start(&warm[i], LIMIT_MS, no_event, NULL);
-	for (unsigned i = 0; i < WARM_TIMERS; i++)
-		control_timer_stop(&warm[i]);
-}
-
 // All of it, once; true when something failed in it.
 static bool run_once(unsigned long at, unsigned long every)
 {
 	ENTERS(control_role);
 	struct err err = {""};
 	memset(&run, 0, sizeof(run));
-	alloc_begin(0, 0);
-	alloc_armed = false; // control is one of the threads that fail
+	alloc_control_open();
 	voice = pcm_create(10000);
 	assert_non_null(voice);
-	assert_int_equal(control_init(&err), 0);
-	warm_timers();
-	assert_int_equal(resolve_init(&err), 0);
-	assert_int_equal(ws_init(&err), 0);
-	alloc_count = alloc_failed = 0;
-	alloc_fail_at = at;
-	alloc_fail_every = every;
+	alloc_control_arm(at, every);
 	int rc = soniox_init(&config, &err);
 	assert_true(rc == 0 || (alloc_failed > 0 && strlen(err.text) > 7));
 	if (rc == 0)
@@ -157,29 +131,15 @@ static bool run_once(unsigned long at, unsigned long every)
 	bool all = run.heard == CELLS;
 	assert_true(all || (failed && (every != 0 || !run.awaited || !run.listened)));
 	soniox_finish();
-	ws_finish();
-	resolve_finish();
-	control_finish();
 	pcm_unref(voice);
-	if (alloc_live_count > 0) {
-		alloc_print_left();
-		fail_msg("%lu allocations are left, failing %lu, every %lu", alloc_live_count, at, every);
-	}
+	alloc_control_close(at, every);
 	return failed;
 }
 
 static void a_user_without_memory(void **state)
 {
 	(void)state;
-	unsigned long at = 1;
-	assert_false(run_once(0, 0));
-	unsigned long total = alloc_count;
-	while (run_once(at, 0))
-		at++;
-	for (unsigned every = 1; every <= ALLOC_EVERY_MAX; every++)
-		run_once(0, every);
-	assert_true(at > 10);
-	print_message("a user: %lu allocations, %lu runs with failures\n", total, at - 1 + ALLOC_EVERY_MAX);
+	alloc_control_failures("a user", run_once, 10);
 }
 
 // Never returns.

@@ -11,16 +11,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/support/alloc_failure.h"
+#include "tests/support/alloc_control.h"
 
-#include "controlplane/control.h"
 #include "controlplane/log.h"
-#include "controlplane/resolve.h"
-#include "controlplane/ws.h"
 #include "tests/support/ws_server.h"
 
 #define LIMIT_MS 20000
-#define WARM_TIMERS 8
 
 static const struct call {
 	const char *host, *path;
@@ -103,34 +99,12 @@ static void call_next(void)
 	control_stop();
 }
 
-static void no_event(void *arg)
-{
-}
-
-// The heap of timers has its room: without it the program would stop by itself.
-static void warm_timers(void) RUNS_ON(control_role)
-{
-	static struct control_timer warm[WARM_TIMERS];
-	for (unsigned i = 0; i < WARM_TIMERS; i++)
-		control_timer_start(&warm[i], LIMIT_MS, no_event, NULL);
-	for (unsigned i = 0; i < WARM_TIMERS; i++)
-		control_timer_stop(&warm[i]);
-}
-
 // All calls, once; true when something failed in it.
 static bool run(unsigned long at, unsigned long every)
 {
 	ENTERS(control_role);
-	struct err err = {""};
-	alloc_begin(0, 0);
-	alloc_armed = false; // control is one of the threads that fail
-	assert_int_equal(control_init(&err), 0);
-	warm_timers();
-	assert_int_equal(resolve_init(&err), 0);
-	assert_int_equal(ws_init(&err), 0);
-	alloc_count = alloc_failed = 0;
-	alloc_fail_at = at;
-	alloc_fail_every = every;
+	alloc_control_open();
+	alloc_control_arm(at, every);
 	turn = answers = 0;
 	control_timer_start(&watchdog, LIMIT_MS, on_watchdog, NULL);
 	call_next();
@@ -138,28 +112,14 @@ static bool run(unsigned long at, unsigned long every)
 	control_timer_stop(&watchdog);
 	bool failed = alloc_failed > 0;
 	assert_true(failed || answers == 2);
-	ws_finish();
-	resolve_finish();
-	control_finish();
-	if (alloc_live_count > 0) {
-		alloc_print_left();
-		fail_msg("%lu allocations are left, failing %lu, every %lu", alloc_live_count, at, every);
-	}
+	alloc_control_close(at, every);
 	return failed;
 }
 
 static void sockets_without_memory(void **state)
 {
 	(void)state;
-	unsigned long at = 1;
-	assert_false(run(0, 0));
-	unsigned long total = alloc_count;
-	while (run(at, 0))
-		at++;
-	for (unsigned every = 1; every <= ALLOC_EVERY_MAX; every++)
-		run(0, every);
-	assert_true(at > 20);
-	print_message("sockets: %lu allocations, %lu runs with failures\n", total, at - 1 + ALLOC_EVERY_MAX);
+	alloc_control_failures("sockets", run, 20);
 }
 
 static int start(void **state)
