@@ -17,6 +17,7 @@ after(async () => {
 
 // What relayd itself may lose: somebody was behind.
 const OWN_LOSSES = ['KERNEL_RING_FULL', 'RX_NO_MBUF', 'TX_RING_FULL', 'ALLOC_FAILED', 'ASSOC_FULL', 'INJECT_FULL', 'HANDOVER_FULL', 'INBOX_FULL', 'PCM_LAPPED'];
+
 // When each came, and how slow the way to the listeners was: a machine that is stalled shows in both.
 const ownLosses = {};
 async function watchOwnLosses(minute, latency) {
@@ -26,6 +27,7 @@ async function watchOwnLosses(minute, latency) {
     ownLosses[name] = dropped[name];
   }
 }
+
 const totals = { joins: 0, resumes: 0, leaves: 0, phones: 0, frames: 0, strange: 0, doubled: 0, disorder: 0, failed: [] };
 let over = false;
 
