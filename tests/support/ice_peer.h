@@ -362,3 +362,58 @@ static void world_destroy(struct ice_world *world)
 	ice_destroy(world->ice);
 	free(world);
 }
+
+#define HOST_PRIORITY(local_preference) (126u << 24 | (uint32_t)(local_preference) << 8 | 255u)
+#define SERVER_IP 0x0a000001
+#define BRIDGE_IP 0xac110001
+#define PUBLIC_IP 0xcb007101
+
+static void set_remote(struct ice_world *world)
+{
+	struct err err;
+	assert_int_equal(ice_set_remote(world->ice, world->peer.ufrag, world->peer.pwd, world->peer.lite, &err), 0);
+}
+
+static void add(struct ice_world *world, unsigned at, uint32_t priority)
+{
+	assert_int_equal(ice_add_remote_candidate(world->ice, world->peer.addresses[at].endpoint, priority), 0);
+}
+
+static void assert_selected(struct ice_world *world, unsigned at)
+{
+	struct endpoint remote;
+	assert_int_equal(ice_state(world->ice), ICE_CONNECTED);
+	assert_true(ice_selected(world->ice, &remote));
+	assert_true(endpoint_equal(remote, world->peer.addresses[at].endpoint));
+	assert_true(ice_is_valid_remote(world->ice, remote));
+}
+
+static struct ice_world *connected(bool lite)
+{
+	struct ice_world *world = world_create(lite, 1 * MS);
+	add(world, world_add_address(world, SERVER_IP, 7882), HOST_PRIORITY(65535));
+	set_remote(world);
+	world_run(world, 5000 * MS, ICE_CONNECTED);
+	assert_selected(world, 0);
+	world_run(world, 100 * MS, -1);
+	return world;
+}
+
+// A check from nowhere, as anybody may make it up.
+static enum drop forge(struct ice_world *world, const char *username, const char *pwd, bool fingerprint)
+{
+	static const uint8_t id[STUN_TRANSACTION_BYTES] = "forgedforged";
+	uint8_t data[512];
+	struct stun_writer writer;
+	stun_begin(&writer, data, sizeof(data), STUN_REQUEST, STUN_BINDING, id);
+	if (username != NULL)
+		stun_put(&writer, STUN_USERNAME, username, strlen(username));
+	stun_put_u64(&writer, STUN_ICE_CONTROLLED, 1);
+	if (pwd != NULL)
+		stun_put_integrity(&writer, pwd, strlen(pwd));
+	stun_put_fingerprint(&writer);
+	size_t bytes = stun_end(&writer);
+	if (!fingerprint)
+		data[bytes - 1] ^= 1;
+	return ice_input(world->ice, (struct endpoint){.ip = PUBLIC_IP, .port = 6}, data, bytes, world->now_ns);
+}
