@@ -12,6 +12,9 @@
 
 #define BACKWARD_PROOF 3 // so many in order behind us are an app that started over, not stragglers
 #define FIRST_NUMBER 1   // phones begin with it (facts: soniox-and-cloud.md 2.5)
+#define FIRST_NUMBERS 3  // an app that started over, whose first packets were lost
+#define NS_PER_BYTE 31250 // of 16-bit samples at 16 kHz
+#define OUTAGE_SLACK_NS 300000000ll // how far the packets lost in a pause may be from its length, to have filled it
 
 void seqbyte_init(struct seqbyte *order, uint32_t wait_ms)
 {
@@ -69,13 +72,38 @@ static void advance(struct seqbyte *order, unsigned count, bool delivered)
 
 // Whether a number behind us was given up and comes after all: a server that repeats what was lost sends whole runs of such, after
 // pauses of any length, and they begin nothing new. Each does so once.
-static bool fills_hole(struct seqbyte *order, int ahead)
+static bool is_hole(const struct seqbyte *order, int ahead)
 {
 	unsigned back = (unsigned)-ahead - 1;
-	if (back >= order->known || (order->seen >> back & 1) != 0)
+	return back < order->known && (order->seen >> back & 1) == 0;
+}
+
+static bool fills_hole(struct seqbyte *order, int ahead)
+{
+	if (!is_hole(order, ahead))
 		return false;
-	order->seen |= 1ull << back;
+	order->seen |= 1ull << ((unsigned)-ahead - 1);
 	return true;
+}
+
+// Whether a number ahead of the expected one, after a pause, is an app's that started over.
+static bool begins_anew(uint8_t seq, int ahead)
+{
+	return seq == FIRST_NUMBER || (seq > FIRST_NUMBER && seq <= FIRST_NUMBERS && ahead >= SEQBYTE_SLOTS);
+}
+
+// Packets lost in a pause that they fill: who goes on counting while nothing arrives was cut off, and has not started over. The byte
+// says how many modulo 256, their length and the pause which of those. 0: none that fill it, or so few that a gap is all there is.
+static unsigned lost_in_pause(const struct seqbyte *order, uint8_t seq, size_t bytes, uint64_t pause_ns)
+{
+	int64_t each_ns = (int64_t)bytes * NS_PER_BYTE, around_ns = 256 * each_ns;
+	unsigned lost = (uint8_t)(seq - order->next);
+	if (pause_ns > SEQBYTE_OUTAGE_NS || lost < SEQBYTE_SLOTS)
+		return 0;
+	int64_t left_ns = (int64_t)pause_ns - (lost + 1) * each_ns;
+	int64_t times = left_ns > 0 ? (left_ns + around_ns / 2) / around_ns : 0;
+	left_ns -= times * around_ns;
+	return left_ns <= OUTAGE_SLACK_NS && left_ns >= -OUTAGE_SLACK_NS ? lost + 256 * (unsigned)times : 0;
 }
 
 static bool store(struct seqbyte *order, struct seqbyte_packet *packet)
@@ -102,14 +130,20 @@ enum drop seqbyte_put(struct seqbyte *order, uint8_t seq, const uint8_t *payload
 		start_over(order, seq);
 	int ahead = (int8_t)(seq - order->next);
 	bool paused = now_ns - order->last_ns > SEQBYTE_PAUSE_NS;
-	if (ahead < 0) {
+	unsigned outage = UNLIKELY(paused) && seq != FIRST_NUMBER ? lost_in_pause(order, seq, bytes, now_ns - order->last_ns) : 0;
+	if (UNLIKELY(outage > 0) && !(ahead < 0 && is_hole(order, ahead))) {
+		if (order->held != 0 || order->ready)
+			return DROP_JITTER_FULL;
+		*ret_lost = outage;
+		advance(order, outage, false);
+	} else if (ahead < 0) {
 		bool duplicate = ahead >= -64 && (order->seen >> (-ahead - 1) & 1) != 0;
 		if (fills_hole(order, ahead) || !is_reset(order, seq, now_ns)) {
 			order->last_ns = now_ns;
 			return duplicate ? DROP_DATA_DUPLICATE : DROP_DATA_LATE;
 		}
 		start_over(order, seq);
-	} else if (ahead > 0 && paused && seq == FIRST_NUMBER) {
+	} else if (ahead > 0 && paused && begins_anew(seq, ahead)) {
 		start_over(order, seq);
 	} else if (ahead >= SEQBYTE_SLOTS) {
 		// Further than the window: what is between is lost, and nothing is waited for.

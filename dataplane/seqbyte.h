@@ -13,7 +13,9 @@
 // What waits behind a gap is kept in chunks of a small store: a full window of 20 ms packets, or four of the largest.
 #define SEQBYTE_CHUNK_BYTES 160
 #define SEQBYTE_CHUNKS 64
-#define SEQBYTE_PAUSE_NS 500000000ull // nothing overtakes by this much: after it a break in numbering is a new beginning
+// Nothing overtakes by this much: after it a break in numbering is a new beginning, unless so much was lost as the pause is long.
+#define SEQBYTE_PAUSE_NS 500000000ull
+#define SEQBYTE_OUTAGE_NS 600000000000ull // in longer ones nobody tells lost packets from a phone that is away
 
 struct seqbyte_packet {
 	const uint8_t *payload;

@@ -78,6 +78,8 @@ enum drop source_order_input(struct source *source, const struct source_data *pa
 	}
 	if (UNLIKELY(lost > 0)) { // a line that nothing else of a packet in order touches
 		stats_add(&counters->data_lost, lost);
+		if (source_watched(source, arrival_ns))
+			stats_add(&counters->swap_lost, lost);
 		conceal(source, lost, arrival_ns);
 	}
 	if (UNLIKELY(source->order.resets != resets))
