@@ -50,8 +50,15 @@ static int distance(uint16_t seq, uint16_t from)
 bool jitter_wants(const struct jitter *jitter, uint16_t seq)
 {
 	int ahead = distance(seq, jitter->next);
-	return jitter->started && ahead >= 0 && ahead < JITTER_SLOTS && (jitter->held & bit_of(seq)) == 0 &&
-	       !(ahead == 0 && jitter->ready);
+	if (ahead >= JITTER_SLOTS)
+		return jitter->started && ahead <= JITTER_RESTART;
+	return jitter->started && ahead >= 0 && (jitter->held & bit_of(seq)) == 0 && !(ahead == 0 && jitter->ready);
+}
+
+bool jitter_restarts(const struct jitter *jitter, uint16_t seq)
+{
+	int ahead = distance(seq, jitter->next);
+	return jitter->started && (ahead > JITTER_RESTART || ahead < -JITTER_RESTART);
 }
 
 // ---- what is learned of the network
@@ -136,7 +143,7 @@ enum drop jitter_put(struct jitter *jitter, uint16_t seq, uint32_t timestamp, co
 	if (UNLIKELY(bytes > JITTER_PAYLOAD_MAX))
 		return DROP_RTP_MALFORMED;
 	int ahead = distance(seq, jitter->next);
-	if (UNLIKELY(!jitter->started || ahead > JITTER_RESTART || ahead < -JITTER_RESTART)) {
+	if (UNLIKELY(!jitter->started || jitter_restarts(jitter, seq))) {
 		*ret_restarted = jitter->started;
 		jitter_reset(jitter);
 		jitter->started = true;

@@ -69,6 +69,8 @@ enum drop jitter_put(struct jitter *jitter, uint16_t seq, uint32_t timestamp, co
 	bool repaired, uint64_t now_ns, bool *ret_restarted);
 // Whether this packet is still wanted: neither delivered, nor given up, nor waiting.
 bool jitter_wants(const struct jitter *jitter, uint16_t seq);
+// Whether this number would begin the numbering anew; what waits is then forgotten, unless it was taken out before.
+bool jitter_restarts(const struct jitter *jitter, uint16_t seq);
 // The next packet in order, or NULL while there is nothing or a gap is waited for. *ret_lost: how many numbers were given up
 // before it. Valid until the next call.
 const struct jitter_packet *jitter_get(struct jitter *jitter, uint64_t now_ns, unsigned *ret_lost);

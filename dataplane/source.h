@@ -67,7 +67,8 @@ struct source_swap {
 
 struct source_stats {
 	uint64_t packets, bytes;             // RTP packets accepted
-	// lost: numbers that were given up; each is covered by FEC or concealment. What RED or an answered NACK brought is not lost.
+	// lost: numbers that were given up; where PCM is wanted each is covered by FEC or concealment, but for those of an absence (more
+	// than two seconds) and of a mute. What RED or an answered NACK brought is not lost.
 	uint64_t lost, repaired_red, repaired_nack, repaired_fec, concealed, late, duplicate, reordered, dtx_frames;
 	uint64_t ssrc_changes, renumbered, mutes;
 	uint64_t data_packets, data_bytes, data_lost, data_duplicate, data_late, data_resets, data_reordered;

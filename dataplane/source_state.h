@@ -50,6 +50,7 @@ struct source_track {
 	bool paused;           // the last packet was one of discontinuous transmission
 	_Atomic(bool) unwanted; // control: nobody wants PCM
 	bool passing;           // and so packets are not decoded
+	uint16_t skipped;       // numbers given up at once, far ahead of the last one: missing before the next packet
 	uint32_t timestamp_next; // RTP time of the sample after the last one written
 	uint32_t packet_ticks;   // length of the last packet
 	uint64_t last_ns;

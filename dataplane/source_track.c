@@ -12,10 +12,17 @@
 #define ALONE_NS 60000000u // two legs bring a packet within 3 ms of each other (facts: livekit-observed.md O6)
 
 #define DTX_BYTES_MAX 3 // a packet of discontinuous transmission, or of the server's silence
-#define HALF_PACKET_TICKS 480
+#define HALF_PACKET_TICKS 480 // at most: half of a shorter packet
 #define CONCEAL_STEP (OPUS_DEC_RATE_HZ / 400) // concealment comes in steps of 2.5 ms
+#define CONCEAL_MAX (OPUS_DEC_RATE_HZ / 5)    // it has faded by then; each step costs the worker as much as a packet
 
 // ---- time
+
+// Half of a packet as they come now: what lies nearer is the same moment.
+static int32_t half_packet(const struct source *source)
+{
+	return source->track.packet_ticks > 0 ? (int32_t)MIN_OF(source->track.packet_ticks / 2, HALF_PACKET_TICKS) : HALF_PACKET_TICKS;
+}
 
 // When the sample at an RTP time was captured: by the last sender report, else by arrival.
 static int64_t capture_us(const struct source *source, uint32_t timestamp, uint64_t arrival_ns)
@@ -86,33 +93,33 @@ static void write_silence(struct source *source, unsigned samples, uint64_t arri
 	write_samples(source, NULL, samples, PCM_F_DTX, arrival_ns);
 }
 
-// A hole of lost packets right before this one: the decoder's concealment, and the packet's own copy of its predecessor.
-static void write_repair(struct source *source, const struct jitter_packet *packet, unsigned samples) RUNS_ON(worker_role)
+// Lost packets' part of the hole before this one: the decoder's concealment, and the packet's own copy of its predecessor.
+static void write_repair(struct source *source, const struct jitter_packet *packet, unsigned samples, unsigned lost) RUNS_ON(worker_role)
 {
 	int length = opus_dec_duration(packet->payload, packet->bytes);
 	unsigned fec = length > 0 && (unsigned)length <= samples && opus_dec_has_fec(packet->payload, packet->bytes)
 			       ? (unsigned)length
 			       : 0;
-	unsigned conceal = samples - fec;
+	unsigned silent = samples - fec > CONCEAL_MAX ? samples - fec - CONCEAL_MAX : 0, conceal = samples - fec - silent;
 	while (conceal >= CONCEAL_STEP) {
 		unsigned part = MIN_OF(conceal - conceal % CONCEAL_STEP, 20u * OPUS_DEC_RATE_HZ / 1000);
 		int got = opus_dec_conceal(&source->decoder, (int)part, source_samples);
 		if (got <= 0)
 			break;
-		stats_add(&source->counters.concealed, 1);
 		write_samples(source, source_samples, (unsigned)got, PCM_F_CONCEALED, packet->arrival_ns);
 		conceal -= (unsigned)got;
 	}
-	if (fec > 0) {
-		int got = opus_dec_fec(&source->decoder, packet->payload, packet->bytes, (int)fec, source_samples);
-		if (got > 0) {
-			stats_add(&source->counters.repaired_fec, 1);
-			write_samples(source, source_samples, (unsigned)got, PCM_F_REPAIRED, packet->arrival_ns);
-		}
-	}
+	if (silent > 0)
+		write_samples(source, NULL, silent, PCM_F_CONCEALED, packet->arrival_ns);
+	int got = fec > 0 ? opus_dec_fec(&source->decoder, packet->payload, packet->bytes, (int)fec, source_samples) : 0;
+	if (got > 0)
+		write_samples(source, source_samples, (unsigned)got, PCM_F_REPAIRED, packet->arrival_ns);
+	stats_add(&source->counters.repaired_fec, got > 0);
+	stats_add(&source->counters.concealed, lost - (got > 0));
 }
 
-// What the time stamps say lies between the last sample and this packet.
+// What the time stamps say lies between the last sample and this packet: what was lost, and silence that was not sent. Of both, the
+// silence comes first where it had begun before.
 static void fill(struct source *source, const struct jitter_packet *packet, unsigned lost) RUNS_ON(worker_role)
 {
 	struct source_track *track = &source->track;
@@ -125,10 +132,15 @@ static void fill(struct source *source, const struct jitter_packet *packet, unsi
 		return;
 	}
 	unsigned samples = (unsigned)ticks / OPUS_DEC_TICKS_PER_SAMPLE;
-	if (samples > 0 && lost > 0)
-		write_repair(source, packet, samples);
-	else if (samples > 0 && !source->muted)
-		write_silence(source, samples, packet->arrival_ns);
+	unsigned missing = MIN_OF(lost * (track->packet_ticks / OPUS_DEC_TICKS_PER_SAMPLE), samples), silent = samples - missing;
+	if (samples > 0 && !source->muted) {
+		if (silent > 0 && track->paused)
+			write_silence(source, silent, packet->arrival_ns);
+		if (missing > 0)
+			write_repair(source, packet, missing, lost);
+		if (silent > 0 && !track->paused)
+			write_silence(source, silent, packet->arrival_ns);
+	}
 	track->timestamp_next = packet->timestamp;
 }
 
@@ -191,7 +203,7 @@ static void track_deliver(struct source *source, const struct jitter_packet *pac
 	if (UNLIKELY(source_watched(source, packet->arrival_ns))) {
 		// A copy whose numbers were mapped wrongly would be heard twice: its time has been written already.
 		int32_t ticks = (int32_t)(packet->timestamp - source->track.timestamp_next);
-		if (source->mode == HEARING_BOTH && source->track.decoded && ticks < -HALF_PACKET_TICKS) {
+		if (source->mode == HEARING_BOTH && source->track.decoded && ticks < -half_packet(source)) {
 			source_copy_seen(source);
 			return;
 		}
@@ -224,8 +236,11 @@ static void track_deliver(struct source *source, const struct jitter_packet *pac
 void source_track_drain(struct source *source, uint64_t now_ns)
 {
 	unsigned lost;
-	for (const struct jitter_packet *packet; (packet = jitter_get(&source->track.jitter, now_ns, &lost)) != NULL;)
+	for (const struct jitter_packet *packet; (packet = jitter_get(&source->track.jitter, now_ns, &lost)) != NULL;) {
+		lost += source->track.skipped;
+		source->track.skipped = 0;
 		track_deliver(source, packet, lost);
+	}
 }
 
 // ---- input
@@ -236,9 +251,22 @@ void source_track_restart(struct source *source)
 	if (track->started)
 		opus_dec_reset(&source->decoder);
 	track->started = track->decoded = track->paused = track->clock.known = false;
+	track->skipped = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(source->feeds); i++)
 		source->feeds[i].aligned = false;
 	jitter_reset(&track->jitter);
+}
+
+// How many packets are missing before one whose number is far ahead: as many, where the time for them has passed. Numbers without it
+// are the server's own, as between its silence in a mute and the voice.
+static uint16_t skipped(const struct source_track *track, uint16_t seq, uint32_t timestamp)
+{
+	uint16_t numbers = (uint16_t)(seq - track->jitter.next);
+	int64_t ticks = (int32_t)(timestamp - track->timestamp_next), expected = (int64_t)numbers * track->packet_ticks;
+	if (!track->decoded)
+		return numbers <= JITTER_RESTART ? numbers : 0;
+	// Of an absence that is as long as a new beginning the time has to be right both ways.
+	return ticks < expected / 2 || (numbers > JITTER_RESTART && ticks > expected * 2) ? 0 : numbers;
 }
 
 static enum drop track_put(struct source *source, uint16_t seq, uint32_t timestamp, const struct red_block *block,
@@ -246,16 +274,18 @@ static enum drop track_put(struct source *source, uint16_t seq, uint32_t timesta
 {
 	struct source_track *track = &source->track;
 	bool restarted;
+	if (UNLIKELY(seq != track->jitter.next) && jitter_restarts(&track->jitter, seq)) {
+		source_track_drain(source, UINT64_MAX);
+		track->skipped = skipped(track, seq, timestamp);
+	}
 	enum drop drop = jitter_put(&track->jitter, seq, timestamp, block->payload, block->bytes, repaired, arrival_ns, &restarted);
 	if (drop == DROP_JITTER_FULL) { // far ahead of an open gap: the wait is over
 		source_track_drain(source, UINT64_MAX);
 		drop = jitter_put(&track->jitter, seq, timestamp, block->payload, block->bytes, repaired, arrival_ns, &restarted);
 		if (drop == DROP_JITTER_FULL) {
-			uint16_t skipped = (uint16_t)(seq - track->jitter.next);
-			int32_t ticks = (int32_t)(timestamp - track->timestamp_next);
-			// Numbers without the time for them are the server's own, as between its silence in a mute and the voice.
-			bool numbers_only = track->decoded && ticks < (int32_t)(skipped * track->packet_ticks / 2);
-			stats_add(numbers_only ? &source->counters.renumbered : &source->counters.lost, numbers_only ? 1 : skipped);
+			track->skipped = skipped(track, seq, timestamp);
+			if (track->skipped == 0)
+				stats_add(&source->counters.renumbered, 1);
 			jitter_reset(&track->jitter);
 			drop = jitter_put(&track->jitter, seq, timestamp, block->payload, block->bytes, repaired, arrival_ns, &restarted);
 		}
@@ -361,7 +391,7 @@ static void number_by_time(struct source *source, struct source_feed *feed, cons
 	const struct source_track *track = &source->track;
 	int32_t ticks = ticks_ahead(source, feed, packet);
 	bool ahead = (int16_t)(packet->seq + feed->seq_offset - track->jitter.next) > 0;
-	if (!ahead || !track->decoded || track->jitter.held != 0 || ticks < -HALF_PACKET_TICKS || ticks > HALF_PACKET_TICKS)
+	if (!ahead || !track->decoded || track->jitter.held != 0 || ticks < -half_packet(source) || ticks >= half_packet(source))
 		return;
 	feed->seq_offset = (uint16_t)(track->jitter.next - packet->seq);
 	stats_add(&source->counters.renumbered, 1);

@@ -509,7 +509,12 @@ static void lost_data_becomes_silence(void **state)
 		{"left_out_unless_asked_for", false, 213, 80, 3, 0, 0},
 		{"fifty_lost_over_the_wrap", true, 4, 1000, 50, 0, 50},
 		{"nothing_lost_over_a_pause", true, 210, 5000, 0, 0, 0},
+		{"four_lost_beside_a_pause", true, 214, 5000, 4, 0, 4},
+		{"outage_4s", true, 210 + 199 - 256, 4000, 199, 0, 0},
+		{"outage_6s", true, 210 + 299 - 512 + 256, 6000, 299, 0, 0},
+		{"outage_30s", true, (210 + 1499) % 256, 30100, 1499, 0, 0},
 		{"app_started_over", true, 1, 5000, 0, 1, 0},
+		{"app_started_over_and_its_first_was_lost", true, 2, 5000, 0, 1, 0},
 		{"app_started_over_at_once", true, 150, 600, 0, 1, 0},
 		{"longer_than_a_pause_is_absence", true, 210 + 110 - 256, 2300, 110, 0, 0},
 	};
