@@ -14,20 +14,45 @@
 #define JUMP_TICKS 48000         // mute and DTX move the clocks against each other by more; that is not jitter
 #define PACKET_TICKS 960
 
+#define DROPOUT_MAX 3000 // RFC 3550 A.1: numbers ahead that may be loss
+#define MISORDER_MAX 100 // and behind that may be reordering
+
 void reception_start(struct reception *reception, uint32_t ssrc, uint16_t seq)
 {
-	*reception = (struct reception){.started = true, .ssrc = ssrc, .seq_max = seq, .base_seq = seq};
+	*reception = (struct reception){.started = true, .ssrc = ssrc, .seq_max = seq, .base_seq = seq, .bad_seq = RECEPTION_NO_BAD};
 }
 
-bool reception_count(struct reception *reception, uint16_t seq, uint32_t timestamp, uint64_t arrival_ns)
+// Another numbering of the same stream.
+static void renumber(struct reception *reception, uint16_t seq)
 {
-	bool behind = (uint16_t)(seq - reception->seq_max) >= 0x8000;
-	if (!behind) {
+	reception->seq_max = seq;
+	reception->base_seq = seq;
+	reception->bad_seq = RECEPTION_NO_BAD;
+	reception->cycles = reception->received = reception->received_before = reception->expected_before = 0;
+}
+
+bool reception_count(struct reception *reception, uint16_t seq)
+{
+	uint16_t ahead = (uint16_t)(seq - reception->seq_max);
+	bool behind = ahead > UINT16_MAX - MISORDER_MAX + 1;
+	if (UNLIKELY(ahead >= DROPOUT_MAX && !behind)) {
+		if (seq != reception->bad_seq) {
+			reception->bad_seq = (uint16_t)(seq + 1);
+			return false;
+		}
+		renumber(reception, seq);
+	} else if (LIKELY(!behind)) {
 		if (seq < reception->seq_max)
 			reception->cycles += 0x10000;
 		reception->seq_max = seq;
+		reception->bad_seq = RECEPTION_NO_BAD;
 	}
 	reception->received++;
+	return behind;
+}
+
+void reception_arrived(struct reception *reception, uint32_t timestamp, uint64_t arrival_ns)
+{
 	uint32_t arrival = (uint32_t)(arrival_ns / 1000 * RTP_TICKS_PER_MS / 1000);
 	uint32_t transit = arrival - timestamp;
 	if (reception->have_transit) {
@@ -38,7 +63,6 @@ bool reception_count(struct reception *reception, uint16_t seq, uint32_t timesta
 	}
 	reception->have_transit = true;
 	reception->transit = transit;
-	return behind;
 }
 
 bool sender_clock_set(struct sender_clock *clock, uint64_t ntp, uint32_t timestamp, uint64_t arrival_ns)

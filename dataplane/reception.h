@@ -22,6 +22,7 @@ struct reception {
 	bool started;
 	uint32_t ssrc;
 	uint16_t seq_max;
+	uint32_t bad_seq; // number that proves a jump to be another numbering, RECEPTION_NO_BAD: none
 	uint32_t cycles, base_seq, received, received_before, expected_before;
 	uint32_t transit;
 	double jitter_ticks;
@@ -29,9 +30,14 @@ struct reception {
 	struct sender_clock clock;
 };
 
+#define RECEPTION_NO_BAD 0x10001 // no number
+
 void reception_start(struct reception *reception, uint32_t ssrc, uint16_t seq);
-// One packet arrived. Returns whether it came behind a later one.
-bool reception_count(struct reception *reception, uint16_t seq, uint32_t timestamp, uint64_t arrival_ns);
+// The number of a packet that arrived (A.1): a jump counts when the next number follows it, then everything begins anew but the
+// sender's clock and the jitter. Returns whether it came behind a later one.
+bool reception_count(struct reception *reception, uint16_t seq);
+// Its time stamp against its arrival (A.8). Not of a packet without payload, which has the time stamp of another.
+void reception_arrived(struct reception *reception, uint32_t timestamp, uint64_t arrival_ns);
 // A report with a time before 1970 says nothing and is left out: false.
 bool sender_clock_set(struct sender_clock *clock, uint64_t ntp, uint32_t timestamp, uint64_t arrival_ns);
 // Wall clock (Unix us) at which the sample with that RTP time was captured; false while no report came.

@@ -325,8 +325,11 @@ static void feed_counts(struct source *source, struct source_feed *feed, const s
 		}
 		reception_start(&feed->reception, packet->ssrc, packet->seq);
 	}
-	if (reception_count(&feed->reception, packet->seq, packet->timestamp, packet->arrival_ns))
+	if (reception_count(&feed->reception, packet->seq))
 		stats_add(&source->counters.reordered, 1);
+	if (packet->payload_bytes == 0)
+		return;
+	reception_arrived(&feed->reception, packet->timestamp, packet->arrival_ns);
 	feed->last_ns = packet->arrival_ns;
 	atomic_store_explicit(&source->counters.jitter_us,
 		(uint64_t)(feed->reception.jitter_ticks * 1000 / RTP_TICKS_PER_MS), memory_order_relaxed);
@@ -403,8 +406,11 @@ enum drop source_track_input(struct source *source, struct source_feed *feed, co
 	struct red_block blocks[RED_BLOCKS_MAX]; // only as many as there are are filled in
 	unsigned count = 1;
 	blocks[0] = (struct red_block){.payload = packet->payload, .bytes = packet->payload_bytes};
-	if (packet->payload_bytes == 0) // padding of the server
+	if (UNLIKELY(packet->payload_bytes == 0)) { // padding of the server: it has a number and says nothing
+		if (feed->reception.started && feed->reception.ssrc == packet->ssrc)
+			feed_counts(source, feed, packet);
 		return DROP_NONE;
+	}
 	enum drop drop = packet->red ? red_parse(packet->payload, packet->payload_bytes, blocks, &count) : DROP_NONE;
 	if (UNLIKELY(drop != DROP_NONE))
 		return drop;
