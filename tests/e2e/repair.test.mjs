@@ -94,6 +94,28 @@ test('track: what is only late or doubled is neither lost nor heard twice', asyn
   assert.equal(seen.concealed + seen.repaired_fec, seen.lost);
 });
 
+// The middle age of so many chunks at their coming.
+function ageOf(stream, count = 25) {
+  return new Promise((resolve) => {
+    const ages = [];
+    stream.onChunk = (chunk) => {
+      ages.push(Date.now() - Number(chunk.timestamp_ms));
+      if (ages.length < count) return;
+      stream.onChunk = null;
+      resolve(ages.sort((a, b) => a - b)[count >> 1]);
+    };
+  });
+}
+
+test('track: a frame says when it was spoken, by the sender reports, not when it came', async (t) => {
+  const { user, stream, end } = await speaker({ red: false }), delay = 400;
+  t.after(end);
+  await until('a frame younger than the delay', async () => (await ageOf(stream)) < delay / 2);
+  await disturb({ delay, seed }); // of media; the reports are as they were
+  t.after(() => disturb({}));
+  await until('frames as old as the delay', async () => (await ageOf(stream)) >= delay, 60000);
+});
+
 // The server sends a lossy packet once more when it is told of a gap soon enough, so fewer are missing than were dropped. Exact is
 // that what the stream misses is what was told, and that as much silence is in its place.
 test('data: every packet that is missing is told, and no other', async (t) => {
