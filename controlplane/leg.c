@@ -54,9 +54,20 @@ void leg_report(struct leg *leg, enum leg_event_type type, const char *reason, c
 		leg->event(leg->arg, leg, type, reason, cause != NULL ? cause : "");
 }
 
+// The slot, and its source with it, may be gone a moment later: nothing that comes in after this may begin anything. The signalling
+// connection stays as it is, for the farewell.
 void leg_silence(struct leg *leg)
 {
+	struct control_timer *timers[] = {&leg->limit_timer, &leg->ping_timer, &leg->silence_timer, &leg->permission_timer,
+		&leg->retry_timer, &leg->recover_timer, &leg->closed_timer, &leg->takeover.limit_timer, &leg->takeover.probe_timer};
 	leg->event = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(timers); i++)
+		control_timer_stop(timers[i]);
+}
+
+bool leg_silenced(const struct leg *leg)
+{
+	return leg->event == NULL;
 }
 
 // ---- which leg a transport belongs to
@@ -221,7 +232,7 @@ static void transport_failed(struct leg *leg, const char *cause) RUNS_ON(control
 void leg_transport_event(const struct dataplane_event *event)
 {
 	struct leg *leg = leg_of(event->transport);
-	if (leg == NULL || leg->state == LEG_ENDED)
+	if (leg == NULL || leg->state == LEG_ENDED || leg_silenced(leg))
 		return;
 	switch (event->type) {
 	case TRANSPORT_EVENT_STATE:
@@ -343,6 +354,7 @@ void leg_leave(struct leg *leg, const char *reason)
 		return;
 	if (leg->joined)
 		leg_send(leg, livekit_leave());
+	leg->resuming = false; // a resume that the server may be accepting at this moment takes the farewell along too
 	log_line(LOG_DEBUG, "Leg ends", S("userId", leg->user_id), S("reason", reason), I("generation", leg->generation));
 	end(leg);
 	OPENSSL_cleanse(leg->token, strlen(leg->token));

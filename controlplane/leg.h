@@ -42,7 +42,7 @@ struct leg_config {
 	const char *url, *token, *target_identity; // copied
 	const char *user_id;                       // for logs
 	uint32_t generation;
-	struct source *source; // borrowed from the slot, outlives the leg
+	struct source *source; // borrowed from the slot, until the leg is silenced or left
 	leg_event_fn *event;
 	void *arg;
 };
@@ -52,7 +52,7 @@ struct leg *leg_join(const struct leg_config *config, struct err *err) RUNS_ON(c
 // Says leave to the server (politely, bounded), closes the transport, then frees itself. No event is delivered after this
 // call returns. reason is for the log.
 void leg_leave(struct leg *leg, const char *reason) RUNS_ON(control_role); // takes NULL
-// No event from now on; leg_leave follows.
+// No event from now on, and nothing that server or network say is followed any more; leg_leave comes later and hangs up.
 void leg_silence(struct leg *leg) RUNS_ON(control_role);
 
 // ---- a JoinRoom to the place where the leg is

@@ -422,6 +422,8 @@ static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 	ENTERS(control_role);
 	struct leg *leg = arg;
 	char cause[600];
+	if (leg_silenced(leg)) // a JoinResponse that is late would open a transport for a source that may be gone
+		return;
 	if (ws == leg->takeover.ws) {
 		on_takeover_ws(leg, event);
 		return;

@@ -104,6 +104,7 @@ struct leg {
 };
 
 // ---- leg.c
+bool leg_silenced(const struct leg *leg); // nobody has it any more: it only waits to leave
 void leg_report(struct leg *leg, enum leg_event_type type, const char *reason, const char *cause);
 void leg_fail(struct leg *leg, const char *cause) RUNS_ON(control_role);                     // before READY
 void leg_lose(struct leg *leg, const char *reason, const char *cause) RUNS_ON(control_role); // for good

@@ -136,6 +136,8 @@ ROLE_UNCHECKED static void local_description(const struct transport *transport, 
 int transport_open(const struct transport_config *config, transport_id *ret_id, struct transport_local *ret_local,
 	struct err *err)
 {
+	if (home_of(config->source)->given_up) // it goes with its last transport: one more would let it go twice
+		return err_set(err, ENOENT, "the session is gone");
 	struct transport *transport = aligned_alloc(CACHE_LINE_BYTES, sizeof(*transport));
 	struct slow *slow = slow_new(SLOW_OPEN, transport, 0), *close = slow_new(SLOW_CLOSE, transport, 0);
 	if (transport == NULL || slow == NULL || close == NULL) {

@@ -189,12 +189,37 @@ static void a_source_stays_until_its_last_transport_is_closed(void **state)
 	pcm_unref(pcm);
 }
 
+// A leg that has not heard yet that its session is gone: the source would go once for each last transport.
+static void a_source_that_was_given_up_takes_no_other_transport(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	struct transport_local local;
+	struct err err = {""};
+	transport_id id = 0, late = 0;
+	pcm = pcm_create(1000);
+	atomic_store(&deadline_other, 0);
+	other = create();
+	struct transport_config config = {.generation = 1, .source = other, .data = true, .data_identity = "p"};
+	assert_int_equal(transport_open(&config, &id, &local, &err), 0);
+	destroy(other);
+	assert_int_equal(transport_open(&config, &late, &local, &err), -ENOENT);
+	assert_string_equal(err.text, "the session is gone");
+	assert_int_equal(sources_left(), 1);
+	transport_close(id);
+	for (uint64_t limit = clock_mono_ns() + 20000000000u; sources_left() > 0;)
+		if (!wait_more(limit))
+			fail_msg("the source is not given back");
+	pcm_unref(pcm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_source_that_goes_while_its_timer_runs_is_not_looked_at_again),
 		cmocka_unit_test(a_timer_that_begins_while_the_timers_run_is_kept),
 		cmocka_unit_test(a_source_stays_until_its_last_transport_is_closed),
+		cmocka_unit_test(a_source_that_was_given_up_takes_no_other_transport),
 	};
 	return cmocka_run_group_tests(tests, lone_worker_start, lone_worker_stop);
 }

@@ -447,6 +447,72 @@ static void given_up_before_the_answer_takes_a_farewell_along(void **state)
 	assert_true(ws->abandoned);
 }
 
+// ---- silenced: its slot and source may be gone, it only waits to leave
+
+static void leaves_now(void)
+{
+	ENTERS(control_role);
+	leg_leave(leg, "test");
+	leg = NULL;
+}
+
+static void silenced_leg_opens_no_transport(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	struct ws *ws = last();
+	leg_silence(leg);
+	assert_false(control_timer_armed(&leg->limit_timer));
+	says_join(ws); // was on its way
+	assert_int_equal(opens, 0);
+	assert_int_equal(offers, 0);
+	assert_false(ws->closed);
+	leaves_now();
+	assert_true(ws->abandoned); // the server has let it in: with a farewell
+}
+
+static void silenced_leg_does_not_dial(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	loses(last());
+	assert_true(control_timer_armed(&leg->retry_timer));
+	leg_silence(leg);
+	assert_false(control_timer_armed(&leg->retry_timer));
+	assert_false(control_timer_armed(&leg->recover_timer));
+	transport_is(TRANSPORT_FAILED);
+	assert_false(control_timer_armed(&leg->retry_timer));
+	assert_int_equal(socket_count, 1);
+}
+
+static void silenced_leg_says_farewell_to_a_late_resume(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	loses(last());
+	timer_runs_out(&leg->retry_timer);
+	transport_is(TRANSPORT_DISCONNECTED);
+	struct ws *ws = last();
+	leg_silence(leg);
+	says_reconnect(ws);
+	assert_int_equal(restarts, 0);
+	leaves_now();
+	assert_true(ws->abandoned); // else the server would keep the participant that it has just resumed
+}
+
+static void silenced_leg_still_says_leave(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	struct ws *ws = last();
+	leg_silence(leg);
+	says_leave(ws, LIVEKIT__LEAVE_REQUEST__ACTION__RESUME, LIVEKIT__DISCONNECT_REASON__CONNECTION_TIMEOUT);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	leaves_now();
+	assert_int_equal(leaves, 1);
+	assert_true(ws->closed);
+}
+
 // ---- taken over by a JoinRoom
 
 static void take_over(void)
@@ -616,6 +682,10 @@ int main(void)
 		CASE(join_thrown_out_by_a_late_one_of_ours_dials_again, joining),
 		CASE(two_peerconnections_are_refused_by_name, joining),
 		CASE(given_up_before_the_answer_takes_a_farewell_along, joining),
+		CASE(silenced_leg_opens_no_transport, joining),
+		CASE(silenced_leg_does_not_dial, connected),
+		CASE(silenced_leg_says_farewell_to_a_late_resume, connected),
+		CASE(silenced_leg_still_says_leave, connected),
 		CASE(takeover_keeps_the_old_line_until_accepted, connected),
 		CASE(takeover_of_a_dead_path_restarts_ice, connected),
 		CASE(takeover_of_a_path_that_stays_dead_is_refused, connected),
