@@ -225,6 +225,8 @@ void slot_swap_resumed(struct slot *slot)
 	bool other_voice = strcmp(slot->place.target, slot->pending_place.target) != 0;
 	slot->resuming = false;
 	slot->swap.signal_us = since_us(slot);
+	if (other_voice) // a leg that was replaced a moment ago still brings the one before
+		slot_old_retire(slot);
 	swap_begin(slot);
 	slot_ops.leg_set_generation(slot->leg, slot->leg_generation);
 	slot_ops.leg_retarget(slot->leg, slot->place.target, slot->leg_generation);

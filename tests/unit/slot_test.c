@@ -39,6 +39,27 @@ static void resume_with_another_target_fences(void **state)
 	end();
 }
 
+// Two legs are heard beside each other for a second at the most; from the one that was replaced came the voice before.
+static void resume_with_another_target_hears_no_old_leg(void **state)
+{
+	(void)state;
+	struct slot *slot = in_phase(SLOT_SWAPPING);
+	struct leg *old = slot->leg;
+	comes_up(slot->pending);
+	assert_ptr_equal(slot->old, old);
+	call(2, "room", "b", "another phone");
+	assert_int_equal(slot_phase(slot), SLOT_RESUMING);
+	tell(slot->leg, LEG_EVENT_RESUMED, "");
+	told(&callers[2], "", "another target");
+	assert_null(slot->old);
+	assert_true(old->silenced);
+	assert_int_equal(heard.mode, HEARING_ONE);
+	assert_int_equal(heard.main.transport, slot->leg->transport);
+	assert_int_equal(heard.main.generation, 3);
+	assert_true(heard.fence);
+	end();
+}
+
 static void refused_resume_becomes_a_full_join(void **state)
 {
 	(void)state;
@@ -348,6 +369,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resume_keeps_the_transport),
 		cmocka_unit_test(resume_with_another_target_fences),
+		cmocka_unit_test(resume_with_another_target_hears_no_old_leg),
 		cmocka_unit_test(refused_resume_becomes_a_full_join),
 		cmocka_unit_test(failed_full_join_after_the_old_one_was_removed),
 		cmocka_unit_test(overlap_until_both_brought_the_same),
