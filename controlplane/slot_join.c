@@ -207,7 +207,7 @@ static void pending_event(struct slot *slot, enum leg_event_type type, const str
 		[LEG_EVENT_ARRIVED] = SLOT_ARRIVED, [LEG_EVENT_DATA] = SLOT_DATA, [LEG_EVENT_FAILED] = SLOT_FAILED,
 		[LEG_EVENT_LOST] = SLOT_FAILED};
 	if (type == LEG_EVENT_MEDIA)
-		slot_hear(slot, false);
+		slot_hear(slot);
 	else if (type == LEG_EVENT_MUTED)
 		muted(slot, slot->pending);
 	else if (type < ARRAY_SIZE(events) && events[type] != 0)
@@ -221,7 +221,7 @@ static void current_event(struct slot *slot, enum leg_event_type type, const str
 		[LEG_EVENT_RESUMED] = SLOT_RESUMED, [LEG_EVENT_REFUSED] = SLOT_REFUSED,
 		[LEG_EVENT_RESUME_FAILED] = SLOT_RESUME_FAILED};
 	if (type == LEG_EVENT_MEDIA)
-		slot_hear(slot, false); // it has rejoined by itself
+		slot_hear(slot); // it has rejoined by itself
 	else if (type == LEG_EVENT_MUTED)
 		muted(slot, slot->leg);
 	else if (type == LEG_EVENT_STATE)

@@ -58,7 +58,7 @@ static void drop(struct slot *slot) RUNS_ON(control_role)
 		slot_ops.leg_resume_abandon(slot->leg);
 	slot->resuming = false;
 	if (pending != NULL) {
-		slot_hear(slot, false);
+		slot_hear(slot);
 		slot_leg_leave_later(pending, "join given up");
 	}
 	if (slot->same_identity && slot->leg != NULL)
@@ -317,7 +317,7 @@ static void leg_gone(struct slot *slot, const char *reason) RUNS_ON(control_role
 {
 	slot_leg_leave_later(slot->leg, reason);
 	slot->leg = NULL;
-	slot_hear(slot, false);
+	slot_hear(slot);
 }
 
 static void lost(struct slot *slot, const struct slot_cause *cause)

@@ -76,7 +76,8 @@ struct slot {
 	struct leg *old; // replaced, heard beside the leg until both have brought the same packets
 	uint32_t old_generation;
 	bool swap_due; // the pending leg waits for the old one to be gone
-	bool fence_due;
+
+	struct place heard_place; // of the leg that the source was last told to hear, however long ago; url "": of none yet
 
 	struct slot_stream *stream;
 	uint64_t next_frame; // where the user's next stream begins
@@ -135,8 +136,8 @@ bool place_same_room(const struct place *a, const struct place *b);
 void slot_leg_event(void *arg, struct leg *leg, enum leg_event_type type, const char *reason, const char *cause);
 
 // ---- slot_swap.c
-// Publishes whom the slot hears, from what it has.
-void slot_hear(struct slot *slot, bool fence) RUNS_ON(control_role);
+// Publishes whom the slot hears, from what it has; behind a fence if that is another publication than was heard last.
+void slot_hear(struct slot *slot) RUNS_ON(control_role);
 // The pending leg becomes the one that is heard; the callers get their answer.
 void slot_swap(struct slot *slot) RUNS_ON(control_role);
 // The leg goes on under the pending generation.

@@ -2,10 +2,10 @@
 //
 // slot_swap.c - the swap itself: whom the slot hears before, at and after it, the replaced leg's last moments, and the accounts.
 //
-// A hearing is derived from what the slot has, never patched. A new participant of the same room is measured against the old one
-// before its turn and heard beside it afterwards, until both have brought the same packets or a second has passed; a new
-// participant of the same identity is heard as soon as it comes, since the server removes the old one at a moment of its own.
-// Another publication waits until its first frame is followed by the swap.
+// A hearing is derived from what the slot has, never patched, and a fence from whom it told the source to hear last. A new
+// participant of the same room is measured against the old one before its turn and heard beside it afterwards, until both have
+// brought the same packets or a second has passed; a new participant of the same identity is heard as soon as it comes, since the
+// server removes the old one at a moment of its own. Another publication waits until its first frame is followed by the swap.
 //
 // Runs on: control.
 
@@ -33,19 +33,20 @@ static struct hearing_leg heard_leg(const struct leg *leg, uint32_t generation)
 static void on_hear_again(void *arg)
 {
 	ENTERS(control_role);
-	struct slot *slot = arg;
-	slot_hear(slot, slot->fence_due);
+	slot_hear(arg);
 }
 
-void slot_hear(struct slot *slot, bool fence)
+void slot_hear(struct slot *slot)
 {
-	fence |= slot->fence_due;
-	struct hearing hearing = {.mode = HEARING_NOBODY, .fence = fence};
+	struct hearing hearing = {.mode = HEARING_NOBODY};
+	const struct place *main = NULL;
 	bool pending = slot->pending != NULL && slot_ops.leg_transport(slot->pending) != 0;
 	if (slot->leg != NULL) {
+		main = &slot->place;
 		hearing.mode = HEARING_ONE;
 		hearing.main = heard_leg(slot->leg, slot->leg_generation);
 	} else if (pending) { // with nobody else to hear, from its first packet on
+		main = &slot->pending_place;
 		hearing.mode = HEARING_ONE;
 		hearing.main = heard_leg(slot->pending, slot->pending_generation);
 	}
@@ -58,12 +59,12 @@ void slot_hear(struct slot *slot, bool fence)
 										     : HEARING_ALIGN;
 		hearing.other = heard_leg(slot->pending, slot->pending_generation);
 	}
-	if (slot_ops.source_hear(slot->source, &hearing) == 0) {
-		slot->fence_due = false;
-		return;
-	}
-	slot->fence_due = fence; // no memory: what was heard is heard until there is some
-	control_timer_start(&slot->hear_timer, HEAR_AGAIN_MS, on_hear_again, slot);
+	bool another = main != NULL && !same_publication(&slot->heard_place, main);
+	hearing.fence = another && slot->heard_place.url[0] != '\0';
+	if (slot_ops.source_hear(slot->source, &hearing) < 0) // no memory: what was heard is heard until there is some
+		control_timer_start(&slot->hear_timer, HEAR_AGAIN_MS, on_hear_again, slot);
+	else if (another)
+		slot->heard_place = *main;
 }
 
 // ---- accounts
@@ -147,7 +148,7 @@ void slot_old_retire(struct slot *slot)
 		return;
 	slot->old = NULL;
 	control_timer_stop(&slot->old_timer);
-	slot_hear(slot, false);
+	slot_hear(slot);
 	slot_leg_leave_later(old, "replaced");
 	if (slot->swap_due)
 		slot_swap(slot);
@@ -211,7 +212,7 @@ void slot_swap(struct slot *slot)
 		slot->old_generation = replaced_generation;
 		control_timer_start(&slot->old_timer, OLD_LIMIT_MS, on_old_late, slot);
 	}
-	slot_hear(slot, replaced != NULL && !goes_on);
+	slot_hear(slot);
 	account_swap(slot, kind);
 	if (found)
 		slot_stream_finish(slot, SLOT_STREAM_OK, "replaced");
@@ -230,7 +231,7 @@ void slot_swap_resumed(struct slot *slot)
 	swap_begin(slot);
 	slot_ops.leg_set_generation(slot->leg, slot->leg_generation);
 	slot_ops.leg_retarget(slot->leg, slot->place.target, slot->leg_generation);
-	slot_hear(slot, other_voice);
+	slot_hear(slot);
 	account_swap(slot, SWAP_RESUME);
 	slot_stream_finish(slot, SLOT_STREAM_OK, "replaced");
 	swap_end(slot);

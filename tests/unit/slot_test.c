@@ -180,6 +180,58 @@ static void another_room_is_held_until_the_swap(void **state)
 	end();
 }
 
+// The old room may end before the new one's leg is up: that one is heard at once, and the swap comes later.
+static void another_room_is_fenced_when_the_old_one_ends_first(void **state)
+{
+	(void)state;
+	struct slot *slot = in_phase(SLOT_LIVE);
+	call(1, "elsewhere", "a", "phone");
+	struct leg *fresh = last_leg();
+	fresh->transport = 9;
+	tell(fresh, LEG_EVENT_MEDIA, "");
+	tell(slot->leg, LEG_EVENT_LOST, "room_deleted");
+	assert_int_equal(heard.mode, HEARING_ONE);
+	assert_int_equal(heard.main.transport, 9);
+	assert_true(heard.fence);
+	comes_up(fresh);
+	assert_int_equal(slot_phase(slot), SLOT_LIVE);
+	assert_false(heard.fence); // once
+	end();
+}
+
+static void another_voice_is_fenced_however_long_nobody_was_heard(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *room, *identity, *target;
+		bool fence;
+	} cases[] = {{"room", "a", "phone", false}, {"room", "b", "phone", false}, {"room", "a", "another phone", true},
+		{"elsewhere", "a", "phone", true}};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct slot *slot = in_phase(SLOT_LIVE);
+		tell(slot->leg, LEG_EVENT_LOST, "participant_removed");
+		assert_int_equal(heard.mode, HEARING_NOBODY);
+		call(1, cases[i].room, cases[i].identity, cases[i].target);
+		last_leg()->transport = 9;
+		tell(last_leg(), LEG_EVENT_MEDIA, "");
+		assert_int_equal(heard.mode, HEARING_ONE);
+		assert_int_equal(heard.fence, cases[i].fence);
+		comes_up(last_leg());
+		assert_false(heard.fence);
+		end();
+	}
+}
+
+static void first_voice_of_all_needs_no_fence(void **state)
+{
+	(void)state;
+	struct slot *slot = in_phase(SLOT_JOINING);
+	comes_up(slot->pending);
+	assert_int_equal(heard.mode, HEARING_ONE);
+	assert_false(heard.fence);
+	end();
+}
+
 static void silent_phone_does_not_hold_up_the_answer(void **state)
 {
 	(void)state;
@@ -376,6 +428,9 @@ int main(void)
 		cmocka_unit_test(swap_while_the_last_one_drains),
 		cmocka_unit_test(old_leg_that_is_lost_is_not_missed),
 		cmocka_unit_test(another_room_is_held_until_the_swap),
+		cmocka_unit_test(another_room_is_fenced_when_the_old_one_ends_first),
+		cmocka_unit_test(another_voice_is_fenced_however_long_nobody_was_heard),
+		cmocka_unit_test(first_voice_of_all_needs_no_fence),
 		cmocka_unit_test(silent_phone_does_not_hold_up_the_answer),
 		cmocka_unit_test(twenty_share_and_the_last_to_go_counts),
 		cmocka_unit_test(late_events_touch_nothing),
