@@ -96,6 +96,7 @@ int dataplane_source_hear(struct source *source, const struct hearing *hearing)
 		return -ENOMEM;
 	fresh->hearing = *hearing;
 	fresh->serial = ++home->serial;
+	fresh->fences = atomic_load_explicit(&home->hearing, memory_order_relaxed)->fences + hearing->fence;
 	// The swap: from here on the worker's next packet is of the new hearing.
 	struct home_hearing *old = atomic_exchange_explicit(&home->hearing, fresh, memory_order_acq_rel);
 	atomic_store_explicit(&home->published, fresh->serial, memory_order_release);

@@ -24,6 +24,8 @@ struct hearing_leg {
 
 struct hearing {
 	enum hearing_mode mode;
-	bool fence; // another voice than before: nothing is concealed across, the next cell carries PCM_F_FENCE
+	// Another voice than before: nothing is concealed across, the next cell carries PCM_F_FENCE; also if another hearing is published
+	// before the worker has seen this one.
+	bool fence;
 	struct hearing_leg main, other;
 };

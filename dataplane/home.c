@@ -20,7 +20,10 @@ void home_follow(struct worker *worker, struct home *home)
 		return;
 	bool held = source_holds(home->source) && home->held_count > 0;
 	home->applied = published->serial;
-	source_hear(home->source, &published->hearing, worker->now_ns);
+	struct hearing hearing = published->hearing;
+	hearing.fence = published->fences != home->fenced; // also one of a hearing that came and went unseen
+	home->fenced = published->fences;
+	source_hear(home->source, &hearing, worker->now_ns);
 	if (held && published->hearing.mode == HEARING_ONE)
 		source_overlapped(home->source, worker->now_ns - packet_of(home->held[0])->arrival_ns);
 }

@@ -16,6 +16,7 @@ struct transport;
 struct home_hearing {
 	struct hearing hearing;
 	uint32_t serial;
+	uint32_t fences; // of all hearings so far: the worker follows only the newest, and none may be skipped
 	struct rcu_retired retired;
 };
 
@@ -30,6 +31,7 @@ struct home {
 	uint64_t cells OWNED_BY(worker_role); // of the source, as far as the worker has counted them
 	// What follows not every packet looks at.
 	struct home *next OWNED_BY(worker_role);
+	uint32_t fenced OWNED_BY(worker_role); // fences the source knows
 	_Atomic(struct home_hearing *) hearing; // never NULL; control exchanges it
 	uint32_t serial OWNED_BY(control_role); // given out last
 	unsigned transports OWNED_BY(control_role); // that may still bring packets

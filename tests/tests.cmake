@@ -47,7 +47,7 @@ endif()
 
 # It plays control in the middle of a worker's turn.
 if(TARGET home_test)
-  target_link_options(home_test PRIVATE -Wl,--wrap=source_deadline_ns)
+  target_link_options(home_test PRIVATE -Wl,--wrap=source_deadline_ns,--wrap=source_hear)
 endif()
 
 # A hostile gRPC client, for tests/e2e and bench/.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 //
-// home_test.c - what control does in the middle of a worker's turn: sources that go, or get a timer, while the timers are walked.
+// home_test.c - what control does in the middle of a worker's turn: sources that go, get a timer, or shall hear somebody else
+// while the timers are walked.
 //
 // Runs on: control (the test), worker. The linker puts a hook where the worker asks a source for its deadline: there the test plays
 // control, at the very moment that would otherwise have to be hit by chance. Deadlines are the test's own.
@@ -20,19 +21,25 @@
 
 #define FAR_NS 3600000000000u
 
-enum step { NOTHING, FORGET_IT, LIST_OTHER };
+enum step { NOTHING, FORGET_IT, LIST_OTHER, FENCE_AND_GO_ON };
 
 static struct pcm *pcm;
 static struct source *one, *other;
 static _Atomic(enum step) step; // what happens at the worker's next look at one
 static _Atomic(uint64_t) deadline_one, deadline_other;
 static _Atomic(unsigned) looks_one, looks_other; // how often the worker asked
+static _Atomic(unsigned) hearings, fences;       // that the worker has followed
+
+static void hear(struct source *source, bool fence)
+{
+	ENTERS(control_role);
+	struct hearing hearing = {.mode = HEARING_ONE, .fence = fence};
+	assert_int_equal(dataplane_source_hear(source, &hearing), 0);
+}
 
 static void hear_nobody(struct source *source)
 {
-	ENTERS(control_role);
-	struct hearing hearing = {.mode = HEARING_ONE};
-	assert_int_equal(dataplane_source_hear(source, &hearing), 0);
+	hear(source, false);
 }
 
 static void mute(struct source *source)
@@ -66,10 +73,23 @@ uint64_t __wrap_source_deadline_ns(const struct source *source)
 		mute(other); // the worker looks at its timer then
 		atomic_store(&deadline_one, 0);
 		return 1; // due for the last time
+	case FENCE_AND_GO_ON: // the worker finds only the newer of the two
+		hear(one, true);
+		hear(one, false);
+		break;
 	case NOTHING:
 		break;
 	}
 	return atomic_load(&deadline_one);
+}
+
+void __real_source_hear(struct source *source, const struct hearing *hearing, uint64_t now_ns);
+void __wrap_source_hear(struct source *source, const struct hearing *hearing, uint64_t now_ns);
+void __wrap_source_hear(struct source *source, const struct hearing *hearing, uint64_t now_ns)
+{
+	__real_source_hear(source, hearing, now_ns);
+	atomic_fetch_add(&fences, hearing->fence);
+	atomic_fetch_add(&hearings, 1);
 }
 
 static struct source *create(void)
@@ -213,6 +233,41 @@ static void a_source_that_was_given_up_takes_no_other_transport(void **state)
 	pcm_unref(pcm);
 }
 
+static void wait_for_hearings(unsigned count)
+{
+	for (uint64_t limit = clock_mono_ns() + 20000000000u; atomic_load(&hearings) < count;)
+		if (!wait_more(limit))
+			fail_msg("the worker does not follow");
+}
+
+static void a_fence_holds_though_the_worker_never_saw_its_hearing(void **state)
+{
+	(void)state;
+	pcm = pcm_create(1000);
+	one = create();
+	atomic_store(&hearings, 0);
+	atomic_store(&fences, 0);
+	atomic_store(&deadline_one, 1);
+	mute(one);
+	wait_for_looks(&looks_one, 3);
+	atomic_store(&step, FENCE_AND_GO_ON);
+	wait_for_hearings(1);
+	assert_int_equal(atomic_load(&fences), 1);
+	hear(one, false);
+	wait_for_hearings(2); // the two before were followed as one
+	assert_int_equal(atomic_load(&fences), 1);
+	hear(one, true);
+	wait_for_hearings(3);
+	assert_int_equal(atomic_load(&fences), 2);
+	atomic_store(&deadline_one, 0);
+	destroy(one);
+	for (uint64_t limit = clock_mono_ns() + 20000000000u; sources_left() > 0;)
+		if (!wait_more(limit))
+			fail_msg("the source is not given back");
+	one = NULL;
+	pcm_unref(pcm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -220,6 +275,7 @@ int main(void)
 		cmocka_unit_test(a_timer_that_begins_while_the_timers_run_is_kept),
 		cmocka_unit_test(a_source_stays_until_its_last_transport_is_closed),
 		cmocka_unit_test(a_source_that_was_given_up_takes_no_other_transport),
+		cmocka_unit_test(a_fence_holds_though_the_worker_never_saw_its_hearing),
 	};
 	return cmocka_run_group_tests(tests, lone_worker_start, lone_worker_stop);
 }
