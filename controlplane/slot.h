@@ -61,11 +61,13 @@ struct slot_stream {
 	uint32_t generation;   // of the slot's stream, for logs
 	// progress, written by the caller's thread
 	_Atomic(uint64_t) delivered; // seq after the last frame whose write completed
+	// lapped: also what the stream before was not handed and was too old at attach
 	_Atomic(uint64_t) lapped, frames, messages, bytes;
 	// private to slot.c
 	struct slot *slot;
 };
-// Newest wins: an older stream of the user is ended OK first. -ENOENT: the user has no session.
+// Newest wins: an older stream of the user is ended OK first. It begins after the last frame that one was handed, but with none
+// older than the ring is long. -ENOENT: the user has no session.
 int slot_stream_attach(const char *user_id, struct slot_stream *stream) RUNS_ON(control_role);
 void slot_stream_detach(struct slot_stream *stream) RUNS_ON(control_role);
 

@@ -80,7 +80,8 @@ struct slot {
 	struct place heard_place; // of the leg that the source was last told to hear, however long ago; url "": of none yet
 
 	struct slot_stream *stream;
-	uint64_t next_frame; // where the user's next stream begins
+	uint64_t next_frame; // where the user's next stream begins, unless that is older than the ring is long
+	bool streamed;       // there was a stream
 	bool pcm_unwanted;   // nobody has wanted PCM for a ring's length: the track is not decoded
 
 	struct swap_record swap; // on its way, or done and not settled yet

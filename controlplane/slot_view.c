@@ -22,6 +22,32 @@ void slot_stream_finish(struct slot *slot, enum slot_stream_end how, const char 
 	slot_wanted_changed(slot);
 }
 
+// The first frame that no stream was handed and that is no older than the ring is long. An older one may still lie there: what is
+// said overwrites it, not time, and a track is not decoded while nobody wants it.
+static uint64_t backlog(const struct slot *slot) RUNS_ON(control_role)
+{
+	struct pcm_frame frame;
+	uint64_t cursor = slot->next_frame, overwritten = 0, now_ns = clock_mono_ns();
+	uint64_t age_ns = slots.config->audio.ring_ms * 1000000ull;
+	while (pcm_read(slot->pcm, &cursor, &frame, &overwritten) != 0)
+		if (frame.arrival_ns + age_ns > now_ns)
+			return frame.seq;
+	return cursor;
+}
+
+// Who was there before and comes back too late has lost what lies between; the first one has lost nothing.
+static void begin(struct slot *slot, struct slot_stream *stream) RUNS_ON(control_role)
+{
+	stream->cursor = stream->from_now ? pcm_head(slot->pcm) : backlog(slot);
+	if (slot->streamed && !stream->from_now && stream->cursor > slot->next_frame) {
+		uint64_t lapped = stream->cursor - slot->next_frame;
+		atomic_store(&stream->lapped, lapped);
+		dataplane_drop(DROP_PCM_LAPPED, lapped);
+	}
+	slot->streamed = true;
+	slot->next_frame = stream->cursor;
+}
+
 int slot_stream_attach(const char *user_id, struct slot_stream *stream)
 {
 	struct slot *slot = slot_find(user_id);
@@ -31,7 +57,7 @@ int slot_stream_attach(const char *user_id, struct slot_stream *stream)
 	slot->stream = stream;
 	slot_wanted_changed(slot);
 	stream->pcm = pcm_ref(slot->pcm);
-	stream->cursor = stream->from_now ? pcm_head(slot->pcm) : slot->next_frame;
+	begin(slot, stream);
 	stream->generation = slot->leg_generation;
 	stream->slot = slot;
 	slot->stream_since_ms = clock_wall_us() / 1000;

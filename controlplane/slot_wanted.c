@@ -21,16 +21,11 @@ static void on_unwanted(void *arg)
 	slot_ops.source_set_wanted(slot->source, false);
 }
 
-// What was decoded last is older than the ring is long: whoever comes hears from now on. The data way was written all the time.
 static void want(struct slot *slot) RUNS_ON(control_role)
 {
-	struct source_stats stats;
 	if (!slot->pcm_unwanted)
 		return;
 	slot->pcm_unwanted = false;
-	slot_ops.source_stats(slot->source, &stats);
-	if (stats.input_is_track)
-		slot->next_frame = MAX_OF(slot->next_frame, pcm_head(slot->pcm));
 	slot_ops.source_set_wanted(slot->source, true);
 }
 

@@ -138,14 +138,14 @@ static void fake_progress(const struct source *source, bool *ret_heard, bool *re
 static void fake_set_muted(struct source *source, bool muted)
 {
 }
-static bool pcm_wanted = true, speaks_by_track;
+static bool pcm_wanted = true;
 static void fake_set_wanted(struct source *source, bool wanted)
 {
 	pcm_wanted = wanted;
 }
 static void fake_stats(const struct source *source, struct source_stats *ret_stats)
 {
-	*ret_stats = (struct source_stats){.input_is_track = speaks_by_track};
+	*ret_stats = (struct source_stats){0};
 }
 
 // ---- callers
@@ -248,7 +248,6 @@ static void begin(void)
 		fake_set_generation, fake_freeze, fake_thaw, fake_source_create, fake_source_destroy, fake_hear, fake_progress,
 		fake_set_muted, fake_set_wanted, fake_stats};
 	pcm_wanted = true;
-	speaks_by_track = false;
 	assert_int_equal(control_init(&err), 0);
 	assert_int_equal(slots_init(&config, &err), 0);
 	memset(callers, 0, sizeof(callers));

@@ -4,6 +4,7 @@
 //
 // Runs on: control (played by the test); legs and the dataplane are the test's own.
 
+#include "dataplane/stats.h"
 #include "tests/support/slot_world.h"
 
 static void resume_keeps_the_transport(void **state)
@@ -392,21 +393,8 @@ static void pcm_is_wanted_from_a_join_until_the_last_has_left(void **state)
 	assert_true(pcm_wanted); // it may come back for what is in the ring
 	run_out(&slot->wanted_timer);
 	assert_false(pcm_wanted);
-
-	slot->next_frame = 7; // older than the ring is long by now
-	struct pcm_frame frame = {.bytes = PCM_CELL_BYTES};
-	for (int i = 0; i < 9; i++) {
-		ENTERS(worker_role);
-		pcm_write(slot->pcm, &frame);
-	}
-	listen_in(); // data packets have been written all the time
-	assert_true(pcm_wanted);
-	assert_int_equal(stream.cursor, 7);
-	slot_stream_detach(&stream);
-	run_out(&slot->wanted_timer);
-	speaks_by_track = true;
 	listen_in();
-	assert_int_equal(stream.cursor, 9); // the track from now on
+	assert_true(pcm_wanted);
 	slot_stream_detach(&stream);
 	run_out(&slot->wanted_timer);
 	assert_false(pcm_wanted);
@@ -414,6 +402,94 @@ static void pcm_is_wanted_from_a_join_until_the_last_has_left(void **state)
 	assert_true(pcm_wanted);
 	assert_true(control_timer_armed(&slot->wanted_timer));
 	end();
+}
+
+// ---- where a StreamAudio begins
+
+#define LONG_MS 60000 // a ring that no test outlasts: what it says now stays young
+#define LONG_CELLS (LONG_MS / PCM_CELL_MS)
+#define OLD 1 // arrival of what was said when the machine started
+
+static void say(struct slot *slot, unsigned frames, uint64_t arrival_ns)
+{
+	ENTERS(worker_role);
+	struct pcm_frame frame = {.bytes = PCM_CELL_BYTES, .arrival_ns = arrival_ns};
+	for (unsigned i = 0; i < frames; i++)
+		pcm_write(slot->pcm, &frame);
+}
+
+static struct slot *with_a_long_ring(bool streamed)
+{
+	ENTERS(control_role);
+	config.audio.ring_ms = LONG_MS;
+	struct slot *slot = in_phase(streamed ? SLOT_LIVE : SLOT_JOINING);
+	if (!streamed)
+		comes_up(slot->pending);
+	return slot;
+}
+
+static void without_a_long_ring(void)
+{
+	end();
+	config.audio.ring_ms = 200;
+}
+
+static void a_late_stream_hears_what_is_younger_than_the_ring_once(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	static const struct {
+		const char *name;
+		unsigned old, young; // frames since then
+		bool streamed;       // a stream had been there, and was handed 3 frames more
+		uint64_t begins, lapped;
+	} cases[] = {
+		{"the first, at once", 0, 7, false, 0, 0},
+		{"the first, after more than the ring holds", 0, LONG_CELLS + 100, false, 101, 0},
+		{"the first, after an hour of nothing", 9, 0, false, 9, 0},
+		{"the first, when somebody speaks after an hour", 9, 2, false, 9, 0},
+		{"another, at once", 0, 7, true, 3, 0},
+		{"another, after more than the ring holds", 0, LONG_CELLS + 100, true, 104, 101},
+		{"another, after an hour of nothing", 9, 0, true, 12, 9},
+		{"another, when somebody speaks after an hour", 9, 2, true, 12, 9},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct slot *slot = with_a_long_ring(cases[i].streamed);
+		uint64_t drops = stats_dropped(DROP_PCM_LAPPED);
+		if (cases[i].streamed) {
+			say(slot, 3, clock_mono_ns());
+			atomic_store(&stream.delivered, 3);
+			slot_stream_detach(&stream);
+			run_out(&slot->wanted_timer); // no more is decoded: what lies in the ring is there all the same
+		}
+		say(slot, cases[i].old, OLD);
+		say(slot, cases[i].young, clock_mono_ns());
+		listen_in();
+		if (stream.cursor != cases[i].begins || stream.lapped != cases[i].lapped)
+			fail_msg("%s: begins at %lu, %lu lapped", cases[i].name, stream.cursor, stream.lapped);
+		assert_int_equal(stats_dropped(DROP_PCM_LAPPED) - drops, cases[i].lapped);
+		slot_stream_detach(&stream);
+		listen_in(); // what was counted is not counted again
+		assert_int_equal(stream.cursor, cases[i].begins);
+		assert_int_equal(stream.lapped, 0);
+		without_a_long_ring();
+	}
+}
+
+static void from_now_on_misses_nothing(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	struct slot *slot = with_a_long_ring(true);
+	slot_stream_detach(&stream);
+	say(slot, 3, OLD);
+	say(slot, 4, clock_mono_ns());
+	stream = (struct slot_stream){.end = on_stream_end, .from_now = true};
+	assert_int_equal(slot_stream_attach("user", &stream), 0);
+	pcm_unref(stream.pcm);
+	assert_int_equal(stream.cursor, 7);
+	assert_int_equal(stream.lapped, 0);
+	without_a_long_ring();
 }
 
 int main(void)
@@ -440,6 +516,8 @@ int main(void)
 		cmocka_unit_test(no_memory_for_a_hearing_is_made_up_for),
 		cmocka_unit_test(legs_that_cannot_be_made),
 		cmocka_unit_test(pcm_is_wanted_from_a_join_until_the_last_has_left),
+		cmocka_unit_test(a_late_stream_hears_what_is_younger_than_the_ring_once),
+		cmocka_unit_test(from_now_on_misses_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
