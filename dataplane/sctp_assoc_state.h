@@ -10,6 +10,8 @@
 #include "dataplane/sctp_reassembly.h"
 #include "dataplane/sctp_sender.h"
 
+_Static_assert(SCTP_FRAGMENTS_MAX >= SCTP_RX_AHEAD + SCTP_MESSAGE_BYTES_MAX / 256, "what waits at a hole, and a message before it");
+
 enum sctp_phase {
 	SCTP_PHASE_COOKIE_WAIT,
 	SCTP_PHASE_COOKIE_ECHOED,
