@@ -100,7 +100,9 @@ static void message_cb(void *arg, const struct sctp_message *message)
 	struct transport *transport = arg;
 	struct channels *channels = &transport->assoc.channels;
 	if (message->ppid == PPID_DCEP) {
-		channels_dcep(channels, transport->assoc.sctp, message, now_ns);
+		enum drop flood = channels_dcep(channels, transport->assoc.sctp, message, now_ns);
+		if (flood != DROP_NONE)
+			stats_drop(flood, 1);
 		publish_channels(transport);
 		if (channels_usable(channels) &&
 			!atomic_exchange_explicit(&transport->data_open, true, memory_order_acq_rel))

@@ -30,12 +30,12 @@ void channels_open(struct channels *channels, struct sctp_assoc *assoc, uint64_t
 	}
 }
 
-void channels_dcep(struct channels *channels, struct sctp_assoc *assoc, const struct sctp_message *message, uint64_t now_ns)
+enum drop channels_dcep(struct channels *channels, struct sctp_assoc *assoc, const struct sctp_message *message, uint64_t now_ns)
 {
 	static const uint8_t ack[] = {DCEP_ACK};
 	struct dcep_message dcep;
 	if (dcep_parse(message->data, message->bytes, &dcep) < 0)
-		return;
+		return DROP_NONE;
 	for (unsigned c = 0; c < CHANNELS; c++) {
 		if (dcep.type == DCEP_ACK && channels->streams[c] == message->stream)
 			channels->usable[c] = true;
@@ -45,8 +45,10 @@ void channels_dcep(struct channels *channels, struct sctp_assoc *assoc, const st
 			channels->usable[c] = true;
 		}
 	}
-	if (dcep.type == DCEP_OPEN)
-		sctp_assoc_send(assoc, message->stream, PPID_DCEP, false, ack, sizeof(ack), now_ns);
+	if (dcep.type == DCEP_OPEN &&
+		sctp_assoc_send(assoc, message->stream, PPID_DCEP, false, ack, sizeof(ack), now_ns) == -ENOBUFS)
+		return DROP_SCTP_CONTROL_FLOOD;
+	return DROP_NONE;
 }
 
 bool channels_usable(const struct channels *channels)

@@ -310,9 +310,12 @@ enum drop sctp_assoc_input(struct sctp_assoc *assoc, uint8_t *packet, size_t byt
 	bool first = true;
 	*ret_again = false;
 	assoc->now_ns = now_ns;
+	assoc->reading = true;
 	for (struct sctp_chunk chunk; assoc->phase != SCTP_PHASE_CLOSED && sctp_chunk_next(packet, bytes, &at, &chunk); first = false) {
-		if (first && !tag_is_right(assoc, tag, &chunk))
-			return DROP_SCTP_BAD_TAG;
+		if (first && !tag_is_right(assoc, tag, &chunk)) {
+			drop = DROP_SCTP_BAD_TAG;
+			break;
+		}
 		if (chunk.type == SCTP_CHUNK_STRUCK)
 			continue;
 		if (!sctp_chunk_known(chunk.type)) {
@@ -333,6 +336,7 @@ enum drop sctp_assoc_input(struct sctp_assoc *assoc, uint8_t *packet, size_t byt
 		}
 		chunk.at[0] = SCTP_CHUNK_STRUCK;
 	}
+	assoc->reading = false;
 	if (assoc->phase == SCTP_PHASE_CLOSED)
 		*ret_again = false;
 	flush(assoc);
@@ -346,7 +350,7 @@ int sctp_assoc_send(struct sctp_assoc *assoc, uint16_t stream, uint32_t ppid, bo
 	if (assoc->phase != SCTP_PHASE_ESTABLISHED)
 		return -ENOTCONN;
 	int ret = sctp_sender_push(&assoc->out, stream, ppid, unordered, data, bytes);
-	if (ret == 0)
+	if (ret == 0 && !assoc->reading) // else with what else the packet asks for
 		flush(assoc);
 	return ret;
 }

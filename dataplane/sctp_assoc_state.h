@@ -36,6 +36,7 @@ struct sctp_assoc {
 	struct sctp_offer offer;
 	uint64_t inits_ns; // when the second began in which so many INITs were looked at
 	unsigned inits;
+	bool reading; // a packet is in hand: what is sent meanwhile goes after it, together
 	uint8_t *cookie; // the peer's, while ours is being echoed
 	size_t cookie_bytes;
 	uint64_t timer_ns, timer_rto_ns; // T1 or T2; absolute, 0: not running

@@ -47,6 +47,7 @@ static void drop_first(struct sctp_sender *out)
 	if (piece->in_flight)
 		out->flight -= piece->bytes;
 	out->queued_bytes -= piece->bytes;
+	out->pieces--;
 	free(piece);
 }
 
@@ -78,7 +79,8 @@ int sctp_sender_push(struct sctp_sender *out, uint16_t stream, uint32_t ppid, bo
 {
 	if (bytes == 0 || bytes > SCTP_MESSAGE_BYTES_MAX)
 		return -EINVAL;
-	if (bytes > SCTP_SENDER_QUEUED_MAX - out->queued_bytes)
+	unsigned pieces = (unsigned)((bytes + PIECE_BYTES_MAX - 1) / PIECE_BYTES_MAX);
+	if (bytes > SCTP_SENDER_QUEUED_MAX - out->queued_bytes || pieces > SCTP_SENDER_PIECES_MAX - out->pieces)
 		return -ENOBUFS;
 	uint16_t *ssn = ssn_of(out, stream);
 	struct sctp_piece *first = NULL, **end = &first;
@@ -110,6 +112,7 @@ int sctp_sender_push(struct sctp_sender *out, uint16_t stream, uint32_t ppid, bo
 	if (!unordered)
 		++*ssn;
 	out->queued_bytes += bytes;
+	out->pieces += pieces;
 	*out->end = first;
 	out->end = end;
 	return 0;

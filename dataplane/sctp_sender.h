@@ -9,6 +9,7 @@
 #include "dataplane/sctp_chunk.h"
 
 #define SCTP_SENDER_QUEUED_MAX 1048576u // bytes that wait or are under way
+#define SCTP_SENDER_PIECES_MAX 1024     // and of chunks: as many as that makes of full ones, and some small ones
 #define SCTP_SENDER_TRIES_MAX 8         // of one chunk, then the association has failed
 
 struct sctp_piece;
@@ -18,7 +19,7 @@ struct sctp_sender {
 	uint32_t next_tsn, peer_rwnd, cwnd, ssthresh, partial_acked, flight, recover_tsn;
 	bool recovering;
 	uint16_t *next_ssn; // by stream
-	unsigned streams;
+	unsigned streams, pieces; // pieces: in the queue
 	size_t queued_bytes;
 	uint64_t srtt_ns, rttvar_ns, rto_ns, t3_ns; // t3_ns: absolute, 0: not running
 };
