@@ -11,6 +11,8 @@
 #define TIMER_FIRST_NS 500000000u // T1, T2: LAN first, RFC 9260's second would cost a caption
 #define TIMER_MAX_NS 5000000000u
 #define TIMER_TRIES_MAX 8
+#define ANSWERS_A_SECOND 32 // a peer asks for a few as it comes up or resets its streams, then for a heartbeat now and then
+#define CONTROL_CHUNKS_MAX 8 // of one packet; a peer that bundles all it can has three or four
 
 enum { // RFC 6525
 	RECONFIG_OUTGOING = 13,
@@ -23,6 +25,21 @@ enum { // RFC 6525
 enum { RECONFIG_PERFORMED = 1, RECONFIG_DENIED = 2, RECONFIG_IN_PROGRESS = 6 };
 
 // ---- small tools
+
+bool sctp_rate_take(struct sctp_rate *rate, unsigned most, uint64_t now_ns)
+{
+	if (now_ns - rate->since_ns >= 1000000000)
+		*rate = (struct sctp_rate){.since_ns = now_ns};
+	if (rate->count >= most)
+		return false;
+	rate->count++;
+	return true;
+}
+
+bool sctp_may_answer(struct sctp_assoc *assoc)
+{
+	return sctp_rate_take(&assoc->answers, ANSWERS_A_SECOND, assoc->now_ns);
+}
 
 void sctp_send_chunk(struct sctp_assoc *assoc, uint32_t tag, enum sctp_chunk_type type, uint8_t flags, const void *body,
 	size_t bytes)
@@ -128,14 +145,17 @@ static void flush(struct sctp_assoc *assoc)
 
 // ---- control chunks
 
-static void report_unknown(struct sctp_assoc *assoc, const struct sctp_chunk *chunk)
+static enum drop report_unknown(struct sctp_assoc *assoc, const struct sctp_chunk *chunk)
 {
+	if (!sctp_may_answer(assoc))
+		return DROP_SCTP_CONTROL_FLOOD;
 	uint8_t cause[4 + 64];
 	size_t bytes = MIN_OF(chunk->bytes, sizeof(cause) - 4);
 	put_be16(cause, SCTP_CAUSE_UNKNOWN_CHUNK);
 	put_be16(cause + 2, (uint16_t)(4 + bytes));
 	memcpy(cause + 4, chunk->at, bytes);
 	sctp_send_chunk(assoc, assoc->peer_tag, SCTP_CHUNK_ERROR, 0, cause, 4 + bytes);
+	return DROP_NONE;
 }
 
 static enum drop error_chunk(struct sctp_assoc *assoc, const struct sctp_chunk *chunk)
@@ -170,6 +190,8 @@ static enum drop reconfig_chunk(struct sctp_assoc *assoc, const struct sctp_chun
 		at += sctp_padded(bytes);
 		if (type < RECONFIG_OUTGOING || type > RECONFIG_ADD_INCOMING || type == RECONFIG_RESPONSE)
 			continue;
+		if (!sctp_may_answer(assoc))
+			return DROP_SCTP_CONTROL_FLOOD;
 		uint32_t seq = get_be32(request + 4), result = RECONFIG_DENIED;
 		bool again = assoc->reset_known && seq == assoc->reset_seq && assoc->reset_result != RECONFIG_IN_PROGRESS;
 		if (again)
@@ -197,6 +219,8 @@ static enum drop shutdown_chunk(struct sctp_assoc *assoc, const struct sctp_chun
 		assoc->phase = SCTP_PHASE_SHUTDOWN_RECEIVED;
 	if (assoc->phase == SCTP_PHASE_SHUTDOWN_RECEIVED)
 		sctp_sender_acked(&assoc->out, get_be32(chunk->at + 4), assoc->now_ns);
+	else if (assoc->phase == SCTP_PHASE_SHUTDOWN_ACK_SENT && !sctp_may_answer(assoc))
+		return DROP_SCTP_CONTROL_FLOOD;
 	else if (assoc->phase == SCTP_PHASE_SHUTDOWN_ACK_SENT)
 		sctp_send_chunk(assoc, assoc->peer_tag, SCTP_CHUNK_SHUTDOWN_ACK, 0, NULL, 0);
 	return DROP_NONE;
@@ -212,6 +236,8 @@ static enum drop data_chunk(struct sctp_assoc *assoc, const struct sctp_chunk *c
 		return DROP_SCTP_MALFORMED;
 	}
 	if (get_be16(chunk->at + 8) >= SCTP_STREAMS_MAX) { // RFC 9260 6.5: acknowledged, thrown away, told
+		if (!sctp_may_answer(assoc))
+			return DROP_SCTP_CONTROL_FLOOD;
 		uint8_t cause[8] = {0, SCTP_CAUSE_INVALID_STREAM, 0, 8};
 		memcpy(cause + 4, chunk->at + 8, 2);
 		sctp_send_chunk(assoc, assoc->peer_tag, SCTP_CHUNK_ERROR, 0, cause, sizeof(cause));
@@ -232,6 +258,8 @@ static enum drop established_chunk(struct sctp_assoc *assoc, const struct sctp_c
 	case SCTP_CHUNK_SACK:
 		return sctp_sender_sack(&assoc->out, chunk, assoc->now_ns) == 0 ? DROP_NONE : DROP_SCTP_MALFORMED;
 	case SCTP_CHUNK_HEARTBEAT:
+		if (!sctp_may_answer(assoc))
+			return DROP_SCTP_CONTROL_FLOOD;
 		sctp_send_chunk(assoc, assoc->peer_tag, SCTP_CHUNK_HEARTBEAT_ACK, 0, chunk->at + SCTP_CHUNK_BYTES,
 			chunk->bytes - SCTP_CHUNK_BYTES);
 		return DROP_NONE;
@@ -301,41 +329,66 @@ static bool wants_worker(const struct sctp_chunk *chunk)
 	return chunk->type == SCTP_CHUNK_DATA || chunk->type == SCTP_CHUNK_FORWARD_TSN;
 }
 
-enum drop sctp_assoc_input(struct sctp_assoc *assoc, uint8_t *packet, size_t bytes, bool accounted, uint32_t cum_tsn,
-	uint64_t now_ns, bool *ret_again)
+// The control chunks of one packet so far.
+struct controls {
+	unsigned count;
+	bool sack, forward;
+};
+
+// A SACK walks what is under way, a FORWARD-TSN what is held: one packet brings one of each, and few chunks in all.
+static bool too_many(struct controls *controls, uint8_t type)
+{
+	bool second = (type == SCTP_CHUNK_SACK && controls->sack) || (type == SCTP_CHUNK_FORWARD_TSN && controls->forward);
+	controls->sack |= type == SCTP_CHUNK_SACK;
+	controls->forward |= type == SCTP_CHUNK_FORWARD_TSN;
+	return type != SCTP_CHUNK_DATA && (controls->count++ >= CONTROL_CHUNKS_MAX || second);
+}
+
+static enum drop read_chunk(struct sctp_assoc *assoc, uint32_t tag, const struct sctp_chunk *chunk, uint32_t cum_tsn)
+{
+	if (chunk->type == SCTP_CHUNK_DATA)
+		return data_chunk(assoc, chunk);
+	if (sctp_chunk_known(chunk->type))
+		return control_chunk(assoc, tag, chunk, cum_tsn);
+	return sctp_unknown_rule(chunk->type) & SCTP_UNKNOWN_REPORT ? report_unknown(assoc, chunk) : DROP_NONE;
+}
+
+static enum drop read_packet(struct sctp_assoc *assoc, uint8_t *packet, size_t bytes, bool accounted, uint32_t cum_tsn,
+	bool *ret_again)
 {
 	size_t at = SCTP_HEADER_BYTES;
 	uint32_t tag = sctp_packet_tag(packet);
 	enum drop drop = DROP_NONE;
+	struct controls controls = {0};
 	bool first = true;
-	*ret_again = false;
-	assoc->now_ns = now_ns;
-	assoc->reading = true;
 	for (struct sctp_chunk chunk; assoc->phase != SCTP_PHASE_CLOSED && sctp_chunk_next(packet, bytes, &at, &chunk); first = false) {
-		if (first && !tag_is_right(assoc, tag, &chunk)) {
-			drop = DROP_SCTP_BAD_TAG;
-			break;
-		}
+		if (first && !tag_is_right(assoc, tag, &chunk))
+			return DROP_SCTP_BAD_TAG;
 		if (chunk.type == SCTP_CHUNK_STRUCK)
 			continue;
-		if (!sctp_chunk_known(chunk.type)) {
-			uint8_t rule = sctp_unknown_rule(chunk.type);
-			if (rule & SCTP_UNKNOWN_REPORT)
-				report_unknown(assoc, &chunk);
-			if (!(rule & SCTP_UNKNOWN_SKIP)) {
-				put_be16(chunk.at + 2, (uint16_t)(bytes - (size_t)(chunk.at - packet))); // and all behind it
-				at = bytes;
-			}
-		} else if (wants_worker(&chunk) && !accounted) {
+		if (wants_worker(&chunk) && !accounted) {
 			*ret_again = assoc->phase == SCTP_PHASE_ESTABLISHED || assoc->phase == SCTP_PHASE_SHUTDOWN_RECEIVED;
 			continue;
-		} else {
-			enum drop fault = chunk.type == SCTP_CHUNK_DATA ? data_chunk(assoc, &chunk)
-								  : control_chunk(assoc, tag, &chunk, cum_tsn);
-			drop = drop == DROP_NONE ? fault : drop;
+		}
+		bool flood = too_many(&controls, chunk.type);
+		enum drop fault = flood ? DROP_SCTP_CONTROL_FLOOD : read_chunk(assoc, tag, &chunk, cum_tsn);
+		drop = drop == DROP_NONE ? fault : drop;
+		if (!sctp_chunk_known(chunk.type) && !(sctp_unknown_rule(chunk.type) & SCTP_UNKNOWN_SKIP)) {
+			put_be16(chunk.at + 2, (uint16_t)(bytes - (size_t)(chunk.at - packet))); // and all behind it
+			at = bytes;
 		}
 		chunk.at[0] = SCTP_CHUNK_STRUCK;
 	}
+	return drop;
+}
+
+enum drop sctp_assoc_input(struct sctp_assoc *assoc, uint8_t *packet, size_t bytes, bool accounted, uint32_t cum_tsn,
+	uint64_t now_ns, bool *ret_again)
+{
+	*ret_again = false;
+	assoc->now_ns = now_ns;
+	assoc->reading = true;
+	enum drop drop = read_packet(assoc, packet, bytes, accounted, cum_tsn, ret_again);
 	assoc->reading = false;
 	if (assoc->phase == SCTP_PHASE_CLOSED)
 		*ret_again = false;

@@ -28,14 +28,19 @@ struct sctp_offer {
 	uint32_t local_tag, local_tsn, peer_tag, peer_tsn, peer_rwnd;
 };
 
+// How much of something a peer may ask for in a second.
+struct sctp_rate {
+	uint64_t since_ns;
+	unsigned count;
+};
+
 struct sctp_assoc {
 	struct sctp_callbacks callbacks;
 	enum sctp_phase phase;
 	uint64_t now_ns;
 	uint32_t local_tag, local_tsn, peer_tag, peer_tsn, peer_rwnd;
 	struct sctp_offer offer;
-	uint64_t inits_ns; // when the second began in which so many INITs were looked at
-	unsigned inits;
+	struct sctp_rate inits, answers;
 	bool reading; // a packet is in hand: what is sent meanwhile goes after it, together
 	uint8_t *cookie; // the peer's, while ours is being echoed
 	size_t cookie_bytes;
@@ -47,6 +52,10 @@ struct sctp_assoc {
 	struct sctp_sender out;
 };
 
+// False: more than most this second. Each answer takes a place in the ring to the worker, which others need for their consent.
+bool sctp_rate_take(struct sctp_rate *rate, unsigned most, uint64_t now_ns);
+// Before every answer but INIT ACK and SACK. False: the chunk is not dealt with, the peer's timer repeats it.
+bool sctp_may_answer(struct sctp_assoc *assoc);
 // One packet with what put() adds; sent with the checksum.
 void sctp_send_chunk(struct sctp_assoc *assoc, uint32_t tag, enum sctp_chunk_type type, uint8_t flags, const void *body,
 	size_t bytes);

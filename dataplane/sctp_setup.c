@@ -74,12 +74,7 @@ static void established(struct sctp_assoc *assoc)
 enum drop sctp_setup_init(struct sctp_assoc *assoc, const struct sctp_chunk *chunk)
 {
 	struct sctp_init init;
-	if (assoc->now_ns - assoc->inits_ns >= 1000000000) {
-		assoc->inits_ns = assoc->now_ns;
-		assoc->inits = 0;
-	}
-	// Each answer takes a place in the ring to the worker, which others need for their consent.
-	if (assoc->inits++ >= INITS_A_SECOND)
+	if (!sctp_rate_take(&assoc->inits, INITS_A_SECOND, assoc->now_ns))
 		return DROP_SCTP_INIT_FLOOD;
 	int ret = sctp_init_parse(chunk, &init);
 	if (ret == -EBADMSG)
@@ -123,6 +118,8 @@ enum drop sctp_setup_init_ack(struct sctp_assoc *assoc, const struct sctp_chunk 
 	struct sctp_init init;
 	if (assoc->phase != SCTP_PHASE_COOKIE_WAIT)
 		return DROP_NONE; // RFC 9260 5.2.3: too late, or a collision won by the other side
+	if (!sctp_may_answer(assoc))
+		return DROP_SCTP_CONTROL_FLOOD;
 	int ret = sctp_init_parse(chunk, &init);
 	if (ret == -EBADMSG)
 		return DROP_SCTP_MALFORMED;
@@ -164,6 +161,8 @@ enum drop sctp_setup_cookie_echo(struct sctp_assoc *assoc, uint32_t tag, const s
 		     assoc->local_tag != offer->local_tag;
 	if (fresh && assoc->phase == SCTP_PHASE_SHUTDOWN_ACK_SENT)
 		return DROP_SCTP_CLOSED;
+	if (!sctp_may_answer(assoc))
+		return DROP_SCTP_CONTROL_FLOOD;
 	if (fresh) {
 		assoc->local_tag = offer->local_tag;
 		assoc->local_tsn = offer->local_tsn;
@@ -191,6 +190,8 @@ enum drop sctp_setup_stale_cookie(struct sctp_assoc *assoc)
 {
 	if (assoc->phase != SCTP_PHASE_COOKIE_ECHOED)
 		return DROP_NONE;
+	if (!sctp_may_answer(assoc))
+		return DROP_SCTP_CONTROL_FLOOD;
 	free(assoc->cookie);
 	assoc->cookie = NULL;
 	assoc->phase = SCTP_PHASE_COOKIE_WAIT;
