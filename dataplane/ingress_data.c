@@ -17,10 +17,15 @@ bool ingress_has_record(struct transport *transport)
 	return transport->data_rx.record != NULL;
 }
 
-// A copy for assoc: of the datagram in hand something may be left to read. False, and counted, when it cannot take it.
-static bool hand_to_assoc(struct worker *worker, const struct transport *transport, enum packet_kind kind,
+// A copy for assoc: of the datagram in hand something may be left to read. chunks: what this takes of the peer's share. False,
+// and counted, when assoc cannot take it or need not.
+static bool hand_to_assoc(struct worker *worker, struct transport *transport, enum packet_kind kind, unsigned chunks,
 	const uint8_t *data, size_t bytes, uint64_t arrival_ns) RUNS_ON(worker_role)
 {
+	if (UNLIKELY(!share_take(&transport->data_rx.share, chunks, worker->now_ns))) {
+		stats_add(&worker->stats.drops[DROP_SCTP_SHARE], 1);
+		return false;
+	}
 	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(plane.pool);
 	uint8_t *room = mbuf != NULL && bytes <= UINT16_MAX ? (uint8_t *)rte_pktmbuf_append(mbuf, (uint16_t)bytes) : NULL;
 	if (UNLIKELY(room == NULL)) {
@@ -175,14 +180,15 @@ static void ingress_sctp(struct worker *worker, struct transport *transport, uin
 		if (again)
 			stats_add(&worker->stats.drops[DROP_SCTP_BAD_TAG], 1);
 		else
-			hand_to_assoc(worker, transport, PACKET_SCTP_UNREAD, data, bytes, arrival_ns);
+			hand_to_assoc(worker, transport, PACKET_SCTP_UNREAD, 1, data, bytes, arrival_ns);
 		return;
 	}
 	while (sctp_rx_next(rx, &walk, &message))
 		data_packet(worker, transport, message.data, message.bytes, &message.tsn, arrival_ns);
 	if (UNLIKELY(walk.window_count > 0))
 		stats_add(&worker->stats.drops[DROP_SCTP_WINDOW], walk.window_count);
-	if (UNLIKELY(walk.assoc) && hand_to_assoc(worker, transport, PACKET_SCTP, data, bytes, arrival_ns))
+	if (UNLIKELY(walk.assoc) &&
+		hand_to_assoc(worker, transport, PACKET_SCTP, MAX_OF(walk.slow_count, 1u), data, bytes, arrival_ns))
 		sctp_rx_handed_over(rx, &walk);
 	if (UNLIKELY(rx->holes != 0)) {
 		stats_add(&transport->data_holes, rx->holes);
@@ -230,7 +236,7 @@ void ingress_dtls(struct worker *worker, struct transport *transport, struct rte
 			ingress_sctp(worker, transport, plain.data, plain.bytes, arrival_ns, false);
 			break;
 		case DTLS_PLAIN_CLOSE:
-			hand_to_assoc(worker, transport, PACKET_CLOSED, plain.data, 0, arrival_ns);
+			hand_to_assoc(worker, transport, PACKET_CLOSED, 1, plain.data, 0, arrival_ns);
 			break;
 		case DTLS_PLAIN_REPEAT: // only whom ICE knows
 			if (endpoint_pack(packet_of(mbuf)->remote) ==

@@ -50,6 +50,7 @@ static struct user users[USERS];
 // Nobody talks there: its peer, who has the keys, is the hostile one.
 static struct user fifth;
 static struct dtls_record fifth_peer;
+static uint32_t fifth_tag; // of its association, ours
 static unsigned init_acks;
 static struct rte_ring *wire, *wire_out;
 static struct srtp_mgr *mgr;
@@ -171,7 +172,11 @@ static void read_record(const uint8_t *datagram, size_t bytes)
 	assert_true(bytes <= sizeof(copy));
 	memcpy(copy, datagram, bytes);
 	assert_int_equal(dtls_record_open(&fifth_peer, mgr, copy, bytes, &at, &plain), DROP_NONE);
-	init_acks += plain.kind == DTLS_PLAIN_DATA && plain.data[SCTP_HEADER_BYTES] == SCTP_CHUNK_INIT_ACK;
+	if (plain.kind != DTLS_PLAIN_DATA)
+		return;
+	init_acks += plain.data[SCTP_HEADER_BYTES] == SCTP_CHUNK_INIT_ACK;
+	if (plain.data[SCTP_HEADER_BYTES] == SCTP_CHUNK_INIT)
+		fifth_tag = get_be32(plain.data + SCTP_HEADER_BYTES + SCTP_CHUNK_BYTES);
 }
 
 // What the worker sent.
@@ -322,6 +327,18 @@ static uint32_t init_sealed(uint8_t *frame)
 	return udp_frame(frame, PEER_IP, fifth.local.port, (uint32_t)bytes);
 }
 
+// Chunks that nobody knows and that ask to be told so, as many as fit.
+static uint32_t unknown_sealed(uint8_t *frame)
+{
+	uint8_t *record = frame + 42, *packet = record + DTLS_RECORD_HEAD_BYTES;
+	size_t bytes = sctp_packet_begin(packet, fifth_tag);
+	while (bytes < FRAME_MAX - 100)
+		bytes = sctp_chunk_put(packet, bytes, (enum sctp_chunk_type)0xdf, 0, 0);
+	sctp_packet_end(packet, bytes);
+	bytes = dtls_record_seal(&fifth_peer, mgr, DTLS_APPLICATION, record, bytes);
+	return udp_frame(frame, PEER_IP, fifth.local.port, (uint32_t)bytes);
+}
+
 // In records that somebody without the keys has made.
 static uint32_t init_forged(uint8_t *frame)
 {
@@ -442,7 +459,9 @@ FLOOD_TEST(icmp_redirect, "ICMP redirects", DROP_ICMP_IGNORED, DROP_PUNT_FULL)
 FLOOD_TEST(arp_spoofing, "ARP spoofing of the next hop", DROP_ARP_SPOOFED, DROP_PUNT_FULL)
 FLOOD_TEST(init_bare, "SCTP INIT outside of DTLS", DROP_IP4_UNKNOWN_PROTOCOL, DROP_CLASSIFY_UNKNOWN)
 FLOOD_TEST(init_forged, "SCTP INIT, forged records", DROP_DTLS_BAD_RECORD, DROP_DTLS_REPLAY)
-FLOOD_TEST(init_sealed, "SCTP INIT of the peer itself", DROP_SCTP_INIT_FLOOD, DROP_ASSOC_FULL, DROP_SCTP_CLOSED)
+FLOOD_TEST(init_sealed, "SCTP INIT of the peer itself", DROP_SCTP_INIT_FLOOD, DROP_SCTP_SHARE, DROP_ASSOC_FULL, DROP_SCTP_CLOSED)
+FLOOD_TEST(unknown_sealed, "unknown chunks of that peer", DROP_SCTP_CONTROL_FLOOD, DROP_SCTP_SHARE,
+	DROP_ASSOC_FULL, DROP_SCTP_CLOSED)
 FLOOD_TEST(broken_frames, "broken Ethernet and IPv4", DROP_IP4_MALFORMED, DROP_IP4_BAD_CHECKSUM, DROP_IP4_NOT_FOR_US)
 
 // After all of it nothing is missing and every buffer is back.
@@ -459,6 +478,8 @@ static void nothing_is_left(void **state)
 		assert_int_equal(stats.frames, users[u].sent);
 	}
 	assert_int_equal(misdirected, 0);
+	static const enum drop share[] = {DROP_SCTP_SHARE, DROP_NONE};
+	assert_true(dropped(share) > 0);
 	struct rte_mbuf *answer;
 	do {
 		while (rte_ring_sc_dequeue(wire_out, (void **)&answer) == 0)
@@ -641,7 +662,11 @@ static int start(void **state)
 			sched_yield();
 		}
 	}
-	return 0;
+	while (fifth_tag == 0 && clock_mono_ns() < limit) {
+		peer_serve();
+		sched_yield();
+	}
+	return fifth_tag != 0 ? 0 : -1;
 }
 
 static int stop(void **state)
@@ -665,6 +690,7 @@ static int stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(unknown_sealed_flood), // first: the set-up that nobody answers ends after a while
 		cmocka_unit_test(random_ports_flood), cmocka_unit_test(random_bytes_flood), cmocka_unit_test(stun_wrong_integrity_flood),
 		cmocka_unit_test(client_hello_flood), cmocka_unit_test(replayed_flood), cmocka_unit_test(truncated_flood),
 		cmocka_unit_test(icmp_redirect_flood), cmocka_unit_test(arp_spoofing_flood),
