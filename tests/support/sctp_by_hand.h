@@ -52,7 +52,8 @@ static inline void begin(uint32_t tag)
 
 static inline void put(uint8_t type, uint8_t flags, const void *body, size_t bytes)
 {
-	memcpy(packet + packet_bytes + 4, body, bytes);
+	if (bytes > 0)
+		memcpy(packet + packet_bytes + 4, body, bytes);
 	packet_bytes = sctp_chunk_put(packet, packet_bytes, type, flags, bytes);
 }
 
