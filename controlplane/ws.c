@@ -343,8 +343,8 @@ struct ws *ws_connect(const struct ws_config *config, struct err *err)
 	}
 	ws->resolve = resolve_start(ws->url.host, ws->url.port, on_resolved, ws);
 	if (ws->resolve == NULL) {
+		err_set(err, ENOMEM, "the name %s cannot be looked up: out of memory, or too many names wait", ws->url.host);
 		ws_free(ws);
-		err_set(err, ENOMEM, "out of memory");
 		return NULL;
 	}
 	control_timer_start(&ws->timer, ws->limit_ms, on_resolve_limit, ws);

@@ -2,7 +2,7 @@
 option(RELAY_SUITES "the dev build runs the suites of the other builds too" OFF)
 set(RELAY_UNIT all CACHE STRING "unit tests of this build: all, concurrent, none")
 # The concurrent parts, for ThreadSanitizer; gRPC's core is not instrumented and would only cry wolf.
-set(CONCURRENT dataplane hearing hostility latency pcm rcu soniox_line soniox_trust ws)
+set(CONCURRENT dataplane hearing hostility latency pcm rcu resolve soniox_line soniox_trust ws)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 pkg_check_modules(SRTP2 REQUIRED IMPORTED_TARGET libsrtp2)
 pkg_check_modules(USRSCTP REQUIRED IMPORTED_TARGET usrsctp) # the reference peer of our own SCTP
@@ -43,6 +43,11 @@ target_link_libraries(injector PRIVATE relay_flags)
 if(TARGET hostility_test)
   target_link_libraries(hostility_test PRIVATE rte_net_ring)
   target_link_options(hostility_test PRIVATE -Wl,--wrap=port_start)
+endif()
+
+# Names without an answer, and time that flies.
+if(TARGET resolve_test)
+  target_link_options(resolve_test PRIVATE -Wl,--wrap=getaddrinfo,--wrap=clock_gettime)
 endif()
 
 # It plays control in the middle of a worker's turn.
