@@ -12,22 +12,39 @@
 #define ALLOWANCE_MESSAGES_MAX 4000
 #define ALLOWANCE_BYTES_PER_SECOND (1u << 20)
 
-struct allowance {
+// Of one thing: so much at once, and so much a second.
+struct quota {
 	uint64_t refilled_ns;
-	double messages, bytes, bytes_max;
+	double left, most, per_second;
+};
+
+static inline void quota_begin(struct quota *quota, double most, double per_second, uint64_t now_ns)
+{
+	*quota = (struct quota){now_ns, most, most, per_second};
+}
+
+// False when it is more than there may be.
+static inline bool quota_take(struct quota *quota, double amount, uint64_t now_ns)
+{
+	double seconds = (double)(now_ns - quota->refilled_ns) / 1e9;
+	quota->refilled_ns = now_ns;
+	quota->left = MIN_OF(quota->left + seconds * quota->per_second, quota->most) - amount;
+	return quota->left >= 0;
+}
+
+struct allowance {
+	struct quota messages, bytes;
 };
 
 static inline void allowance_begin(struct allowance *left, size_t bytes_max, uint64_t now_ns)
 {
-	*left = (struct allowance){now_ns, ALLOWANCE_MESSAGES_MAX, (double)bytes_max, (double)bytes_max};
+	quota_begin(&left->messages, ALLOWANCE_MESSAGES_MAX, ALLOWANCE_MESSAGES_PER_SECOND, now_ns);
+	quota_begin(&left->bytes, (double)bytes_max, ALLOWANCE_BYTES_PER_SECOND, now_ns);
 }
 
 // One more message has come. False when it is more than may be sent.
 static inline bool allowance_take(struct allowance *left, size_t bytes, uint64_t now_ns)
 {
-	double seconds = (double)(now_ns - left->refilled_ns) / 1e9;
-	left->refilled_ns = now_ns;
-	left->messages = MIN_OF(left->messages + seconds * ALLOWANCE_MESSAGES_PER_SECOND, ALLOWANCE_MESSAGES_MAX) - 1;
-	left->bytes = MIN_OF(left->bytes + seconds * ALLOWANCE_BYTES_PER_SECOND, left->bytes_max) - (double)bytes;
-	return left->messages >= 0 && left->bytes >= 0;
+	bool message = quota_take(&left->messages, 1, now_ns);
+	return quota_take(&left->bytes, (double)bytes, now_ns) && message;
 }

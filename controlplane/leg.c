@@ -318,6 +318,7 @@ struct leg *leg_join(const struct leg_config *config, struct err *err)
 	leg->generation = leg->voice = config->generation;
 	leg->source = config->source;
 	leg->state = LEG_JOINING;
+	quota_begin(&leg->unfolded, LIVEKIT_DECODED_MAX, LEG_UNFOLDED_PER_SECOND, clock_mono_ns());
 	snprintf(leg->user_id, sizeof(leg->user_id), "%s", config->user_id);
 	snprintf(leg->target, sizeof(leg->target), "%s", config->target_identity);
 	int ret = url_parse(config->url, &leg->url, err);
@@ -359,8 +360,7 @@ void leg_leave(struct leg *leg, const char *reason)
 	end(leg);
 	OPENSSL_cleanse(leg->token, strlen(leg->token));
 	free(leg->token);
-	free(leg->others);
-	free(leg->others_hash);
+	leg_others_free(&leg->others);
 	free(leg);
 }
 
@@ -428,7 +428,7 @@ const char *leg_server_version(const struct leg *leg)
 
 unsigned leg_participant_count(const struct leg *leg)
 {
-	return leg->others_count + 1;
+	return leg->others.count + 1;
 }
 
 bool leg_target_present(const struct leg *leg)

@@ -217,7 +217,8 @@ void leg_retarget(struct leg *leg, const char *target_identity, uint32_t generat
 	snprintf(leg->target, sizeof(leg->target), "%s", target_identity);
 	leg_ops.transport_set_target(leg->transport, leg->target, generation);
 	muted_is(leg, false);
-	const struct leg_participant *target = leg_target_participant(leg);
+	leg_others_retarget(&leg->others, leg->target);
+	const struct leg_participant *target = leg_others_target(&leg->others);
 	if (target != NULL)
 		leg_target_seen(leg, target);
 }

@@ -67,112 +67,27 @@ void leg_hang_up(struct leg *leg)
 
 // ---- participants
 
-static uint32_t sid_hash(const char *sid)
-{
-	uint32_t hash = 2166136261u;
-	for (size_t i = 0; i < LEG_SID_MAX - 1 && sid[i] != '\0'; i++)
-		hash = (hash ^ (uint8_t)sid[i]) * 16777619u;
-	return hash;
-}
-
-static struct leg_participant *other_find(struct leg *leg, const char *sid)
-{
-	uint32_t hash = sid_hash(sid);
-	for (unsigned i = 0; i < leg->others_count; i++)
-		if (leg->others_hash[i] == hash && strncmp(leg->others[i].sid, sid, LEG_SID_MAX - 1) == 0)
-			return &leg->others[i];
-	return NULL;
-}
-
-static bool others_grow(struct leg *leg)
-{
-	unsigned room = leg->others_room ? leg->others_room * 2 : 8;
-	struct leg_participant *others = realloc(leg->others, room * sizeof(*others));
-	if (others == NULL)
-		return false;
-	leg->others = others;
-	uint32_t *hashes = realloc(leg->others_hash, room * sizeof(*hashes));
-	if (hashes == NULL)
-		return false;
-	leg->others_hash = hashes;
-	leg->others_room = room;
-	return true;
-}
-
-// Who is listened to has a place, however full the room says it is.
-static struct leg_participant *other_add(struct leg *leg, const Livekit__ParticipantInfo *info)
-{
-	unsigned index = leg->others_count;
-	if (index == LEG_OTHERS_MAX) {
-		if (leg->target[0] == '\0' || strcmp(info->identity, leg->target) != 0)
-			return NULL;
-		index--;
-	} else if (index == leg->others_room && !others_grow(leg)) {
-		return NULL;
-	}
-	leg->others_count = index + 1;
-	leg->others_hash[index] = sid_hash(info->sid);
-	leg->others[index] = (struct leg_participant){0};
-	return &leg->others[index];
-}
-
-static void other_remove(struct leg *leg, struct leg_participant *other)
-{
-	unsigned last = --leg->others_count;
-	leg->others_hash[other - leg->others] = leg->others_hash[last];
-	*other = leg->others[last];
-}
-
-// NULL when it is not, or no longer, in the room.
-static struct leg_participant *other_set(struct leg *leg, const Livekit__ParticipantInfo *info, bool here)
-{
-	struct leg_participant *other = other_find(leg, info->sid);
-	if (!here) {
-		if (other != NULL)
-			other_remove(leg, other);
-		return NULL;
-	}
-	if (other == NULL)
-		other = other_add(leg, info);
-	if (other == NULL)
-		return NULL;
-	const Livekit__TrackInfo *track = livekit_pick_track(info, other->track_sid);
-	snprintf(other->sid, sizeof(other->sid), "%s", info->sid);
-	snprintf(other->identity, sizeof(other->identity), "%s", info->identity);
-	snprintf(other->track_sid, sizeof(other->track_sid), "%s", track != NULL ? track->sid : "");
-	other->muted = track != NULL && track->muted;
-	return other;
-}
-
-const struct leg_participant *leg_target_participant(const struct leg *leg)
-{
-	// The newest of them: a phone that came back has another sid for a moment.
-	for (unsigned i = leg->others_count; i-- > 0;)
-		if (leg->target[0] != '\0' && strcmp(leg->others[i].identity, leg->target) == 0)
-			return &leg->others[i];
-	return NULL;
-}
-
-static void participant_seen(struct leg *leg, const Livekit__ParticipantInfo *info) RUNS_ON(control_role)
-{
-	if (strcmp(info->sid, leg->sid) == 0)
-		return;
-	bool here = info->state != LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED;
-	bool target = leg->target[0] != '\0' && strcmp(info->identity, leg->target) == 0;
-	const struct leg_participant *other = other_set(leg, info, here);
-	if (!target)
-		return;
-	// A phone that came back has another sid: the departure of its older self does not count then.
-	if (other != NULL)
-		leg_target_seen(leg, other);
-	else if (!here && leg_target_participant(leg) == NULL)
-		leg_target_gone(leg);
-}
-
+// All of a message is taken in before anything is made of it: however often it names the target, it changes once.
 static void participants_seen(struct leg *leg, size_t count, Livekit__ParticipantInfo **infos) RUNS_ON(control_role)
 {
-	for (size_t i = 0; i < count; i++)
-		participant_seen(leg, infos[i]);
+	const char *seen = NULL;
+	bool gone = false;
+	for (size_t i = 0; i < count; i++) {
+		const Livekit__ParticipantInfo *info = infos[i];
+		if (info->sid[0] == '\0' || strcmp(info->sid, leg->sid) == 0)
+			continue;
+		const struct leg_participant *other = leg_others_set(&leg->others, info, leg->target);
+		if (other != NULL && other->target)
+			seen = info->sid;
+		gone |= info->state == LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED && leg->target[0] != '\0' &&
+			strcmp(info->identity, leg->target) == 0;
+	}
+	const struct leg_participant *target = seen != NULL ? leg_others_find(&leg->others, seen) : NULL;
+	// A phone that came back has another sid: the departure of its older self does not count then.
+	if (target != NULL && target->target)
+		leg_target_seen(leg, target);
+	else if (gone && leg->others.targets == 0)
+		leg_target_gone(leg);
 }
 
 // ---- messages
@@ -213,7 +128,7 @@ static void on_join(struct leg *leg, const Livekit__JoinResponse *join) RUNS_ON(
 	leg->ping_interval_ms = seconds_or(join->ping_interval, PING_INTERVAL_MS);
 	leg->ping_timeout_ms = seconds_or(join->ping_timeout, PING_TIMEOUT_MS);
 	control_timer_start(&leg->ping_timer, leg->ping_interval_ms, on_ping, leg);
-	leg->others_count = 0;
+	leg_others_clear(&leg->others);
 	leg->target_present = false;
 	leg_media_close(leg); // of an attempt before this one
 	if (leg_media_open(leg, &err) < 0) {
@@ -315,7 +230,7 @@ static void on_moved(struct leg *leg, const Livekit__RoomMovedResponse *moved) R
 		leg_token_set(leg, moved->token);
 	if (moved->participant != NULL)
 		snprintf(leg->sid, sizeof(leg->sid), "%s", moved->participant->sid);
-	leg->others_count = 0;
+	leg_others_clear(&leg->others);
 	leg_target_gone(leg);
 	participants_seen(leg, moved->n_other_participants, moved->other_participants);
 }
@@ -402,18 +317,62 @@ void leg_signal_ended(const struct ws_event *event, char *ret_cause, size_t size
 		event->text != NULL && event->text[0] != '\0' ? event->text : "closed by the server");
 }
 
+// Control works for what a message unfolds to, and few bytes can unfold to much. False: this server has had its share. ret_message:
+// NULL when it does not parse.
+static bool message_read(struct leg *leg, const struct ws_event *event, Livekit__SignalResponse **ret_message)
+{
+	size_t budget = LIVEKIT_DECODED_MAX;
+	*ret_message = livekit_decode_within(event->data, event->bytes, &budget);
+	if (quota_take(&leg->unfolded, (double)(LIVEKIT_DECODED_MAX - budget), clock_mono_ns()))
+		return true;
+	livekit_free(*ret_message);
+	*ret_message = NULL;
+	return false;
+}
+
+static const struct ws_event too_much = {.type = WS_CLOSED, .text = "the server sends more than can be handled"};
+
 // The connection of a resume that a JoinRoom asked for, until the server accepts it.
 static void on_takeover_ws(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role)
 {
+	Livekit__SignalResponse *message;
 	if (event->type == WS_OPEN)
 		return;
 	if (event->type != WS_MESSAGE) {
 		leg_takeover_lost(leg, event);
 		return;
 	}
-	Livekit__SignalResponse *message = livekit_decode(event->data, event->bytes);
-	if (message != NULL)
+	if (!message_read(leg, event, &message))
+		leg_takeover_lost(leg, &too_much);
+	else if (message != NULL)
 		leg_takeover_message(leg, message);
+	livekit_free(message);
+}
+
+static void on_lost(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role)
+{
+	char cause[600];
+	leg_signal_ended(event, cause, sizeof(cause));
+	leg_hang_up(leg);
+	if (leg->reached)
+		leg_recover(leg, "signal_lost", true);
+	else
+		leg_fail(leg, cause);
+}
+
+static void on_ws_message(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role)
+{
+	Livekit__SignalResponse *message;
+	if (!message_read(leg, event, &message)) {
+		on_lost(leg, &too_much);
+		return;
+	}
+	if (leg->joined)
+		control_timer_start(&leg->silence_timer, leg->ping_timeout_ms, on_silence, leg);
+	if (message != NULL)
+		on_message(leg, message);
+	else if (may_complain(leg))
+		log_line(LOG_WARN, "A signalling message that does not parse", S("userId", leg->user_id), I("bytes", event->bytes));
 	livekit_free(message);
 }
 
@@ -421,7 +380,6 @@ static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 {
 	ENTERS(control_role);
 	struct leg *leg = arg;
-	char cause[600];
 	if (leg_silenced(leg)) // a JoinResponse that is late would open a transport for a source that may be gone
 		return;
 	if (ws == leg->takeover.ws) {
@@ -433,29 +391,15 @@ static void on_ws(void *arg, struct ws *ws, const struct ws_event *event)
 	switch (event->type) {
 	case WS_OPEN:
 		break;
-	case WS_MESSAGE: {
-		Livekit__SignalResponse *message = livekit_decode(event->data, event->bytes);
-		if (leg->joined)
-			control_timer_start(&leg->silence_timer, leg->ping_timeout_ms, on_silence, leg);
-		if (message != NULL)
-			on_message(leg, message);
-		else if (may_complain(leg))
-			log_line(LOG_WARN, "A signalling message that does not parse", S("userId", leg->user_id),
-				I("bytes", event->bytes));
-		livekit_free(message);
+	case WS_MESSAGE:
+		on_ws_message(leg, event);
 		break;
-	}
 	case WS_FAILED:
 		leg_ops.ws_close(ws);
 		refused(leg, event);
 		break;
 	case WS_CLOSED:
-		leg_signal_ended(event, cause, sizeof(cause));
-		leg_hang_up(leg);
-		if (leg->reached)
-			leg_recover(leg, "signal_lost", true);
-		else
-			leg_fail(leg, cause);
+		on_lost(leg, event);
 		break;
 	}
 }

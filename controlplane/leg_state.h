@@ -5,23 +5,17 @@
 // Runs on: control.
 #pragma once
 
+#include "controlplane/allowance.h"
 #include "controlplane/backoff.h"
 #include "controlplane/control.h"
 #include "controlplane/leg.h"
+#include "controlplane/leg_others.h"
 #include "controlplane/livekit.h"
 #include "controlplane/token.h"
 #include "controlplane/url.h"
 #include "controlplane/ws.h"
 
-#define LEG_SID_MAX 64
-#define LEG_OTHERS_MAX 4096 // participants that are remembered; of a larger room the rest are not counted
-
-// A participant of the room other than ourselves.
-struct leg_participant {
-	char sid[LEG_SID_MAX], identity[TOKEN_NAME_MAX];
-	char track_sid[LEG_SID_MAX]; // of the audio track to listen to, "": none
-	bool muted;
-};
+#define LEG_UNFOLDED_PER_SECOND (4u << 20) // bytes of memory that messages may unfold to; at once as much as one of them may
 
 // A resume that a JoinRoom asked for, in progress while token is not NULL (leg_resume.c).
 struct leg_takeover {
@@ -80,9 +74,8 @@ struct leg {
 	char sid[LEG_SID_MAX], server_version[64];
 	uint32_t ping_interval_ms, ping_timeout_ms;
 	int64_t rtt_ms;
-	struct leg_participant *others;
-	uint32_t *others_hash; // of their sids, beside them: what a search walks over
-	unsigned others_count, others_room;
+	struct leg_others others;
+	struct quota unfolded; // by messages of all its connections
 	uint64_t complained_ns; // of the server, in the log
 
 	// media
@@ -130,7 +123,6 @@ void leg_signal_ended(const struct ws_event *event, char *ret_cause, size_t size
 // The server has given us the participant again.
 void leg_signal_regained(struct leg *leg) RUNS_ON(control_role);
 void leg_token_set(struct leg *leg, const char *token);
-const struct leg_participant *leg_target_participant(const struct leg *leg);
 void leg_hang_up(struct leg *leg) RUNS_ON(control_role);
 int leg_send(struct leg *leg, struct livekit_request request) RUNS_ON(control_role); // frees the request
 

@@ -160,11 +160,16 @@ static void budget_free(void *data, void *pointer)
 	free(pointer);
 }
 
+Livekit__SignalResponse *livekit_decode_within(const uint8_t *data, size_t bytes, size_t *budget)
+{
+	ProtobufCAllocator allocator = {.alloc = budget_alloc, .free = budget_free, .allocator_data = budget};
+	return livekit__signal_response__unpack(&allocator, bytes, data);
+}
+
 Livekit__SignalResponse *livekit_decode(const uint8_t *data, size_t bytes)
 {
 	size_t budget = LIVEKIT_DECODED_MAX;
-	ProtobufCAllocator allocator = {.alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};
-	return livekit__signal_response__unpack(&allocator, bytes, data);
+	return livekit_decode_within(data, bytes, &budget);
 }
 
 void livekit_free(Livekit__SignalResponse *message)

@@ -33,8 +33,10 @@ struct livekit_request livekit_leave(void);
 void livekit_request_free(struct livekit_request *request);
 
 // Decodes one message; NULL when it is no SignalResponse or would take more than LIVEKIT_DECODED_MAX of memory.
-#define LIVEKIT_DECODED_MAX (32u << 20)
+#define LIVEKIT_DECODED_MAX (16u << 20) // twice what a room of 4,096 with much to tell needs
 Livekit__SignalResponse *livekit_decode(const uint8_t *data, size_t bytes);
+// The same within budget bytes of memory, of which it takes away what was needed, also for what came to nothing.
+Livekit__SignalResponse *livekit_decode_within(const uint8_t *data, size_t bytes, size_t *budget);
 void livekit_free(Livekit__SignalResponse *message); // takes NULL
 const char *livekit_message_name(const Livekit__SignalResponse *message); // "join", ..; "unknown" for what we have no name for
 

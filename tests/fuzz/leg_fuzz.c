@@ -65,7 +65,7 @@ static void check(const struct leg *leg)
 	unsigned open = 0;
 	for (unsigned i = 0; i < socket_count; i++)
 		open += !sockets[i].closed;
-	if (open > 2 || opens - closes > 1 || leg->others_count > LEG_OTHERS_MAX || leg->others_count > leg->others_room ||
+	if (open > 2 || opens - closes > 1 || leg->others.count > LEG_OTHERS_MAX || leg->others.count > leg->others.room ||
 		leg->audio_count >= SDP_SECTIONS_MAX || (leg->state != LEG_ENDED && leg->token == NULL))
 		abort();
 }

@@ -48,11 +48,11 @@ static void on_event(void *arg, struct leg *from, enum leg_event_type type, cons
 
 static void say(struct ws *ws, const Livekit__SignalResponse *response)
 {
-	uint8_t data[4096];
-	assert_true(livekit__signal_response__get_packed_size(response) <= sizeof(data));
+	uint8_t *data = malloc(livekit__signal_response__get_packed_size(response) + 1);
 	size_t bytes = livekit__signal_response__pack(response, data);
 	struct ws_event event = {.type = WS_MESSAGE, .data = data, .bytes = bytes};
 	ws->event(ws->arg, ws, &event);
+	free(data);
 }
 
 static void says_join_as(struct ws *ws, bool subscriber_primary)
@@ -79,6 +79,17 @@ static void says_reconnect(struct ws *ws)
 	Livekit__ReconnectResponse reconnect = LIVEKIT__RECONNECT_RESPONSE__INIT;
 	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_RECONNECT;
 	response.reconnect = &reconnect;
+	say(ws, &response);
+}
+
+static void says_update(struct ws *ws, Livekit__ParticipantInfo **infos, size_t count)
+{
+	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
+	Livekit__ParticipantUpdate update = LIVEKIT__PARTICIPANT_UPDATE__INIT;
+	update.n_participants = count;
+	update.participants = infos;
+	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_UPDATE;
+	response.update = &update;
 	say(ws, &response);
 }
 
@@ -236,8 +247,6 @@ static void absurd_ping_times_are_bounded(void **state)
 
 static void participant_says(const char *sid, const char *identity, int participant_state)
 {
-	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
-	Livekit__ParticipantUpdate update = LIVEKIT__PARTICIPANT_UPDATE__INIT;
 	Livekit__ParticipantInfo info = LIVEKIT__PARTICIPANT_INFO__INIT, *infos[] = {&info};
 	char sid_text[200], identity_text[64];
 	snprintf(sid_text, sizeof(sid_text), "%s", sid);
@@ -245,11 +254,7 @@ static void participant_says(const char *sid, const char *identity, int particip
 	info.sid = sid_text;
 	info.identity = identity_text;
 	info.state = participant_state;
-	update.n_participants = 1;
-	update.participants = infos;
-	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_UPDATE;
-	response.update = &update;
-	say(last(), &response);
+	says_update(last(), infos, 1);
 }
 
 static void crowd_is_bounded_and_the_target_has_a_place(void **state)
@@ -280,6 +285,124 @@ static void crowd_is_bounded_and_the_target_has_a_place(void **state)
 	participant_says("PA_phone", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED);
 	assert_false(leg->target_present);
 	assert_int_equal(leg_participant_count(leg), 1);
+}
+
+static void nobody_without_a_sid_is_in_the_room(void **state)
+{
+	(void)state;
+	participant_says("PA_1", "somebody", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+	for (unsigned i = 0; i < 10; i++) {
+		participant_says("", "somebody", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+		participant_says("", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+	}
+	assert_int_equal(leg_participant_count(leg), 2);
+	assert_false(leg->target_present);
+	participant_says("PA_phone", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+	participant_says("", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED);
+	assert_true(leg->target_present);
+}
+
+static void older_self_of_the_phone_leaves_and_the_newer_stays(void **state)
+{
+	(void)state;
+	participant_says("PA_old", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+	participant_says("PA_new", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE);
+	participant_says("PA_old", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED);
+	assert_true(leg->target_present);
+	participant_says("PA_new", "phone", LIVEKIT__PARTICIPANT_INFO__STATE__DISCONNECTED);
+	assert_false(leg->target_present);
+}
+
+// However often a message names the target, it is one change: each would be a message to the server, to the slot and to a worker.
+static void one_message_changes_the_target_once(void **state)
+{
+	(void)state;
+	Livekit__TrackInfo tracks[2] = {LIVEKIT__TRACK_INFO__INIT, LIVEKIT__TRACK_INFO__INIT};
+	Livekit__ParticipantInfo both[2], *infos[1000];
+	char sid[] = "PA_phone", identity[] = "phone", names[2][8] = {"TR_1", "TR_2"};
+	Livekit__TrackInfo *lists[2] = {&tracks[0], &tracks[1]};
+	for (unsigned i = 0; i < 2; i++) {
+		tracks[i].sid = names[i];
+		tracks[i].type = LIVEKIT__TRACK_TYPE__AUDIO;
+		tracks[i].muted = i == 1;
+		both[i] = (Livekit__ParticipantInfo)LIVEKIT__PARTICIPANT_INFO__INIT;
+		both[i].sid = sid;
+		both[i].identity = identity;
+		both[i].state = LIVEKIT__PARTICIPANT_INFO__STATE__ACTIVE;
+		both[i].n_tracks = 1;
+		both[i].tracks = &lists[i];
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(infos); i++)
+		infos[i] = &both[i % 2];
+	says_update(last(), infos, ARRAY_SIZE(infos));
+	assert_int_equal(subscriptions, 1);
+	assert_int_equal(events[LEG_EVENT_MUTED], 1);
+	assert_string_equal(leg->track_sid, "TR_2");
+	assert_true(leg->track_muted);
+}
+
+static void crowd_of_a_large_room_is_taken(void **state)
+{
+	(void)state;
+	static Livekit__ParticipantInfo infos[LEG_OTHERS_MAX], *list[LEG_OTHERS_MAX];
+	static char sids[LEG_OTHERS_MAX][16];
+	static uint8_t text[256] = {254, 1}; // its length, then what is in it
+	ProtobufCMessageUnknownField about[6]; // name, metadata, permission ...: read and put aside
+	Livekit__TrackInfo track = LIVEKIT__TRACK_INFO__INIT, *tracks[] = {&track, &track};
+	track.sid = (char[]){"TR_AMxyzxyzxyzxyz"};
+	for (unsigned i = 0; i < ARRAY_SIZE(about); i++)
+		about[i] = (ProtobufCMessageUnknownField){.tag = 1000 + i, .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
+			.len = sizeof(text), .data = text};
+	for (unsigned i = 0; i < LEG_OTHERS_MAX; i++) {
+		infos[i] = (Livekit__ParticipantInfo)LIVEKIT__PARTICIPANT_INFO__INIT;
+		snprintf(sids[i], sizeof(sids[i]), "PA_%08u", i);
+		infos[i].sid = infos[i].identity = sids[i];
+		infos[i].base.n_unknown_fields = ARRAY_SIZE(about);
+		infos[i].base.unknown_fields = about;
+		infos[i].n_tracks = ARRAY_SIZE(tracks);
+		infos[i].tracks = tracks;
+		list[i] = &infos[i];
+	}
+	says_update(last(), list, LEG_OTHERS_MAX);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	assert_int_equal(leg_participant_count(leg), LEG_OTHERS_MAX + 1);
+	print_message("a room of %u unfolds to %.1f of %u MiB\n", LEG_OTHERS_MAX, (LIVEKIT_DECODED_MAX - leg->unfolded.left) / 1048576,
+		LIVEKIT_DECODED_MAX >> 20);
+}
+
+// Two bytes each on the wire, and hundreds of memory and of time: that is what is paid for.
+static void what_messages_unfold_to_is_charged(void **state)
+{
+	(void)state;
+	enum { COUNT = 30000, MESSAGES = 50 };
+	Livekit__ParticipantInfo nobody = LIVEKIT__PARTICIPANT_INFO__INIT, **infos = malloc(COUNT * sizeof(*infos));
+	for (unsigned i = 0; i < COUNT; i++)
+		infos[i] = &nobody;
+	struct ws *first = last();
+	says_update(first, infos, COUNT);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	for (unsigned i = 0; i < MESSAGES && !first->closed; i++)
+		says_update(first, infos, COUNT);
+	assert_true(first->closed);
+	assert_int_equal(leg->state, LEG_RECOVERING);
+	assert_string_equal(last_reason, "signal_lost");
+	// Another connection of the leg brings no other share, also not one that a JoinRoom asked for.
+	leg->unfolded.left = 0;
+	timer_runs_out(&leg->retry_timer);
+	says_update(last(), infos, COUNT);
+	assert_true(last()->closed);
+	leg->unfolded.left = LIVEKIT_DECODED_MAX;
+	timer_runs_out(&leg->retry_timer);
+	says_reconnect(last());
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	leg->unfolded.left = 0;
+	struct err err = {""};
+	ENTERS(control_role);
+	assert_int_equal(leg_resume(leg, FRESH, &err), 0);
+	says_update(last(), infos, COUNT);
+	assert_int_equal(events[LEG_EVENT_RESUME_FAILED], 1);
+	assert_non_null(strstr(last_cause, "more than can be handled"));
+	free(infos);
 }
 
 static void signalling_lost_is_resumed_with_the_newest_token(void **state)
@@ -670,6 +793,11 @@ int main(void)
 		CASE(one_join_and_one_reconnect_are_taken, connected),
 		CASE(absurd_ping_times_are_bounded, connected),
 		CASE(crowd_is_bounded_and_the_target_has_a_place, connected),
+		CASE(nobody_without_a_sid_is_in_the_room, connected),
+		CASE(older_self_of_the_phone_leaves_and_the_newer_stays, connected),
+		CASE(one_message_changes_the_target_once, connected),
+		CASE(crowd_of_a_large_room_is_taken, connected),
+		CASE(what_messages_unfold_to_is_charged, connected),
 		CASE(signalling_lost_is_resumed_with_the_newest_token, connected),
 		CASE(dead_transport_is_resumed_and_restarted, connected),
 		CASE(restart_in_vain_becomes_a_rejoin, connected),
