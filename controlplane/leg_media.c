@@ -128,7 +128,7 @@ void leg_answer(struct leg *leg, const Livekit__SessionDescription *answer)
 {
 	struct sdp_answer parsed;
 	struct err err = {""};
-	if (!leg->transport_open || answer->id != leg->offer_outstanding) {
+	if (!leg->transport_open || leg->offer_outstanding == 0 || answer->id != leg->offer_outstanding) {
 		log_line(LOG_DEBUG, "An answer to no offer of ours", S("userId", leg->user_id), I("id", answer->id));
 		return;
 	}

@@ -82,6 +82,17 @@ static void says_reconnect(struct ws *ws)
 	say(ws, &response);
 }
 
+static void says_answer(struct ws *ws, uint32_t id, const char *sdp)
+{
+	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
+	Livekit__SessionDescription answer = LIVEKIT__SESSION_DESCRIPTION__INIT;
+	answer.id = id;
+	answer.sdp = (char *)sdp;
+	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER;
+	response.answer = &answer;
+	say(ws, &response);
+}
+
 static void says_update(struct ws *ws, Livekit__ParticipantInfo **infos, size_t count)
 {
 	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
@@ -403,6 +414,19 @@ static void what_messages_unfold_to_is_charged(void **state)
 	assert_int_equal(events[LEG_EVENT_RESUME_FAILED], 1);
 	assert_non_null(strstr(last_cause, "more than can be handled"));
 	free(infos);
+}
+
+static void answer_to_no_offer_is_not_heard(void **state)
+{
+	(void)state;
+	assert_int_equal(leg->offer_outstanding, last_offer_id);
+	says_answer(last(), 0, "nonsense");
+	says_answer(last(), last_offer_id + 1, "nonsense");
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	leg->offer_outstanding = 0; // it was answered
+	says_answer(last(), 0, "nonsense");
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	assert_int_equal(opens, 1);
 }
 
 static void signalling_lost_is_resumed_with_the_newest_token(void **state)
@@ -798,6 +822,7 @@ int main(void)
 		CASE(one_message_changes_the_target_once, connected),
 		CASE(crowd_of_a_large_room_is_taken, connected),
 		CASE(what_messages_unfold_to_is_charged, connected),
+		CASE(answer_to_no_offer_is_not_heard, connected),
 		CASE(signalling_lost_is_resumed_with_the_newest_token, connected),
 		CASE(dead_transport_is_resumed_and_restarted, connected),
 		CASE(restart_in_vain_becomes_a_rejoin, connected),
