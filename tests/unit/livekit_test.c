@@ -136,6 +136,48 @@ static void test_decode_is_bounded(void **state)
 	free(data);
 }
 
+// A large room whose participants have much to tell is far below what a message may unfold to; what it needed is taken away.
+static void test_decode_of_a_large_room(void **state)
+{
+	enum { COUNT = 4096, EACH = 512 };
+	static Livekit__ParticipantInfo infos[COUNT], *list[COUNT];
+	static uint8_t text[256] = {254, 1}; // its length, then what is in it
+	ProtobufCMessageUnknownField about[6]; // name, metadata, permission ...: read and put aside
+	Livekit__TrackInfo track = LIVEKIT__TRACK_INFO__INIT, *tracks[] = {&track, &track};
+	char sid[] = "PA_xyzxyzxyzxyz";
+	track.sid = (char[]){"TR_AMxyzxyzxyzxyz"};
+	for (unsigned i = 0; i < ARRAY_SIZE(about); i++)
+		about[i] = (ProtobufCMessageUnknownField){.tag = 1000 + i, .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
+			.len = sizeof(text), .data = text};
+	for (unsigned i = 0; i < COUNT; i++) {
+		infos[i] = (Livekit__ParticipantInfo)LIVEKIT__PARTICIPANT_INFO__INIT;
+		infos[i].sid = infos[i].identity = sid;
+		infos[i].base.n_unknown_fields = ARRAY_SIZE(about);
+		infos[i].base.unknown_fields = about;
+		infos[i].n_tracks = ARRAY_SIZE(tracks);
+		infos[i].tracks = tracks;
+		list[i] = &infos[i];
+	}
+	Livekit__ParticipantUpdate update = LIVEKIT__PARTICIPANT_UPDATE__INIT;
+	update.n_participants = COUNT;
+	update.participants = list;
+	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
+	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_UPDATE;
+	response.update = &update;
+	uint8_t *data = malloc(livekit__signal_response__get_packed_size(&response));
+	size_t bytes = livekit__signal_response__pack(&response, data), budget = LIVEKIT_DECODED_MAX;
+	Livekit__SignalResponse *message = livekit_decode_within(data, bytes, &budget);
+	assert_non_null(message);
+	assert_int_equal(message->update->n_participants, COUNT);
+	livekit_free(message);
+	assert_in_range(LIVEKIT_DECODED_MAX - budget, COUNT * EACH, LIVEKIT_DECODED_MAX / 4 * 3);
+	// Also by what comes to nothing.
+	budget = LIVEKIT_DECODED_MAX / 4;
+	assert_null(livekit_decode_within(data, bytes, &budget));
+	assert_in_range(budget, 0, LIVEKIT_DECODED_MAX / 8);
+	free(data);
+}
+
 static void test_pick_track(void **state)
 {
 	Livekit__TrackInfo tracks[4];
@@ -213,6 +255,7 @@ int main(void)
 		cmocka_unit_test(test_join_path),
 		cmocka_unit_test(test_decode),
 		cmocka_unit_test(test_decode_is_bounded),
+		cmocka_unit_test(test_decode_of_a_large_room),
 		cmocka_unit_test(test_pick_track),
 		cmocka_unit_test(test_candidate),
 		cmocka_unit_test(test_leave),
