@@ -29,6 +29,9 @@
 #define ABANDON_SETTLE_MS 250
 #define ABANDONED_KEPT 64
 #define CONSENT_FRESH_NS 5000000000ull
+// Connected for so long, the next loss is a new one and the first attempt comes at once. A server that lets us in and drops us in
+// turn does not make us dial at the speed of the round trip.
+#define STEADY_NS 5000000000ull
 
 static struct leg *buckets[BUCKETS]; // legs with a transport, by its index
 
@@ -176,6 +179,8 @@ void leg_recover(struct leg *leg, const char *reason, bool keep_transport)
 		leg_media_close(leg);
 		leg->target_present = false;
 	}
+	if (leg->state == LEG_CONNECTED && clock_mono_ns() - leg->connected_ns >= STEADY_NS)
+		backoff_reset(&leg->backoff);
 	if (leg->state != LEG_RECOVERING) {
 		leg->state = LEG_RECOVERING;
 		snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
@@ -199,7 +204,7 @@ void leg_check_ready(struct leg *leg)
 	leg->reached = true;
 	leg->reason[0] = '\0';
 	leg->ice_restarting = false;
-	backoff_reset(&leg->backoff);
+	leg->connected_ns = clock_mono_ns();
 	control_timer_stop(&leg->recover_timer);
 	control_timer_stop(&leg->retry_timer);
 	if (!leg->ready) {

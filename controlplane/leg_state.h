@@ -94,6 +94,7 @@ struct leg {
 
 	struct control_timer limit_timer, ping_timer, silence_timer, permission_timer, retry_timer, recover_timer, closed_timer;
 	struct backoff backoff;
+	uint64_t connected_ns; // since when
 };
 
 // ---- leg.c

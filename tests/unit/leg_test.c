@@ -352,35 +352,6 @@ static void one_message_changes_the_target_once(void **state)
 	assert_true(leg->track_muted);
 }
 
-static void crowd_of_a_large_room_is_taken(void **state)
-{
-	(void)state;
-	static Livekit__ParticipantInfo infos[LEG_OTHERS_MAX], *list[LEG_OTHERS_MAX];
-	static char sids[LEG_OTHERS_MAX][16];
-	static uint8_t text[256] = {254, 1}; // its length, then what is in it
-	ProtobufCMessageUnknownField about[6]; // name, metadata, permission ...: read and put aside
-	Livekit__TrackInfo track = LIVEKIT__TRACK_INFO__INIT, *tracks[] = {&track, &track};
-	track.sid = (char[]){"TR_AMxyzxyzxyzxyz"};
-	for (unsigned i = 0; i < ARRAY_SIZE(about); i++)
-		about[i] = (ProtobufCMessageUnknownField){.tag = 1000 + i, .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
-			.len = sizeof(text), .data = text};
-	for (unsigned i = 0; i < LEG_OTHERS_MAX; i++) {
-		infos[i] = (Livekit__ParticipantInfo)LIVEKIT__PARTICIPANT_INFO__INIT;
-		snprintf(sids[i], sizeof(sids[i]), "PA_%08u", i);
-		infos[i].sid = infos[i].identity = sids[i];
-		infos[i].base.n_unknown_fields = ARRAY_SIZE(about);
-		infos[i].base.unknown_fields = about;
-		infos[i].n_tracks = ARRAY_SIZE(tracks);
-		infos[i].tracks = tracks;
-		list[i] = &infos[i];
-	}
-	says_update(last(), list, LEG_OTHERS_MAX);
-	assert_int_equal(leg->state, LEG_CONNECTED);
-	assert_int_equal(leg_participant_count(leg), LEG_OTHERS_MAX + 1);
-	print_message("a room of %u unfolds to %.1f of %u MiB\n", LEG_OTHERS_MAX, (LIVEKIT_DECODED_MAX - leg->unfolded.left) / 1048576,
-		LIVEKIT_DECODED_MAX >> 20);
-}
-
 // Two bytes each on the wire, and hundreds of memory and of time: that is what is paid for.
 static void what_messages_unfold_to_is_charged(void **state)
 {
@@ -445,6 +416,23 @@ static void signalling_lost_is_resumed_with_the_newest_token(void **state)
 	assert_int_equal(opens, 1); // the media path was carried over
 	assert_int_equal(restarts, 0);
 	assert_int_equal(events[LEG_EVENT_STATE], 2);
+}
+
+static void server_that_drops_us_in_turn_is_dialled_ever_more_slowly(void **state)
+{
+	(void)state;
+	static const uint32_t least_ms[] = {0, 150, 300, 600, 1200, 0};
+	for (size_t i = 0; i < ARRAY_SIZE(least_ms); i++) {
+		if (i + 1 == ARRAY_SIZE(least_ms))
+			leg->connected_ns -= 5000000000u; // it went well for a while
+		uint64_t before_ns = clock_mono_ns();
+		loses(last());
+		uint64_t due_ns = leg->retry_timer.deadline_ns, least_ns = least_ms[i] * 1000000ull;
+		assert_true(least_ns > 0 ? due_ns >= before_ns + least_ns : due_ns <= clock_mono_ns());
+		timer_runs_out(&leg->retry_timer);
+		says_reconnect(last());
+		assert_int_equal(leg->state, LEG_CONNECTED);
+	}
 }
 
 static void dead_transport_is_resumed_and_restarted(void **state)
@@ -820,10 +808,10 @@ int main(void)
 		CASE(nobody_without_a_sid_is_in_the_room, connected),
 		CASE(older_self_of_the_phone_leaves_and_the_newer_stays, connected),
 		CASE(one_message_changes_the_target_once, connected),
-		CASE(crowd_of_a_large_room_is_taken, connected),
 		CASE(what_messages_unfold_to_is_charged, connected),
 		CASE(answer_to_no_offer_is_not_heard, connected),
 		CASE(signalling_lost_is_resumed_with_the_newest_token, connected),
+		CASE(server_that_drops_us_in_turn_is_dialled_ever_more_slowly, connected),
 		CASE(dead_transport_is_resumed_and_restarted, connected),
 		CASE(restart_in_vain_becomes_a_rejoin, connected),
 		CASE(leave_that_asks_for_a_resume_gets_an_ice_restart, connected),
