@@ -99,7 +99,7 @@ void leg_permission(struct leg *leg, const Livekit__SubscriptionPermissionUpdate
 {
 	if (leg->track_sid[0] == '\0' || strcmp(update->track_sid, leg->track_sid) != 0)
 		return;
-	if (!update->allowed)
+	if (!update->allowed && leg_may_complain(leg))
 		log_line(LOG_WARN, "The server does not allow the subscription", S("userId", leg->user_id),
 			S("track", leg->track_sid));
 	leg_first_offer(leg);
@@ -129,7 +129,8 @@ void leg_answer(struct leg *leg, const Livekit__SessionDescription *answer)
 	struct sdp_answer parsed;
 	struct err err = {""};
 	if (!leg->transport_open || leg->offer_outstanding == 0 || answer->id != leg->offer_outstanding) {
-		log_line(LOG_DEBUG, "An answer to no offer of ours", S("userId", leg->user_id), I("id", answer->id));
+		if (leg_may_complain(leg))
+			log_line(LOG_DEBUG, "An answer to no offer of ours", S("userId", leg->user_id), I("id", answer->id));
 		return;
 	}
 	leg->offer_outstanding = 0;

@@ -98,8 +98,7 @@ static uint32_t seconds_or(int32_t seconds, uint32_t otherwise_ms)
 	return seconds > 0 ? (uint32_t)MIN_OF(seconds, PING_SECONDS_MAX) * 1000 : otherwise_ms;
 }
 
-// Whether one more complaint about this server may go into the log.
-static bool may_complain(struct leg *leg)
+bool leg_may_complain(struct leg *leg)
 {
 	uint64_t now = clock_mono_ns();
 	if (leg->complained_ns != 0 && now - leg->complained_ns < COMPLAIN_NS)
@@ -238,7 +237,7 @@ static void on_moved(struct leg *leg, const Livekit__RoomMovedResponse *moved) R
 static void on_subscription_response(struct leg *leg, const Livekit__SubscriptionResponse *response)
 {
 	// Repeated every 3 s and not terminal: the server keeps trying, and so do we.
-	if (may_complain(leg))
+	if (leg_may_complain(leg))
 		log_line(LOG_WARN, "The server could not subscribe the track", S("userId", leg->user_id),
 			S("track", response->track_sid), I("error", response->err));
 }
@@ -371,7 +370,7 @@ static void on_ws_message(struct leg *leg, const struct ws_event *event) RUNS_ON
 		control_timer_start(&leg->silence_timer, leg->ping_timeout_ms, on_silence, leg);
 	if (message != NULL)
 		on_message(leg, message);
-	else if (may_complain(leg))
+	else if (leg_may_complain(leg))
 		log_line(LOG_WARN, "A signalling message that does not parse", S("userId", leg->user_id), I("bytes", event->bytes));
 	livekit_free(message);
 }

@@ -121,6 +121,8 @@ void leg_dial(struct leg *leg) RUNS_ON(control_role);
 struct ws *leg_connect(struct leg *leg, const char *resume_sid, const char *token, struct err *err) RUNS_ON(control_role);
 // How a connection that was open came to its end, in a sentence.
 void leg_signal_ended(const struct ws_event *event, char *ret_cause, size_t size);
+// Whether one more line about this server may go into the log, which it must not fill: one a second.
+bool leg_may_complain(struct leg *leg);
 // The server has given us the participant again.
 void leg_signal_regained(struct leg *leg) RUNS_ON(control_role);
 void leg_token_set(struct leg *leg, const char *token);

@@ -15,9 +15,12 @@
 
 #include <rte_lcore.h>
 
+#define COMPLAIN_NS 1000000000u
+
 static struct transport **known OWNED_BY(handshake_role); // by index
 static struct deadline_heap timers OWNED_BY(handshake_role);
 static uint64_t now_ns OWNED_BY(handshake_role);
+static uint64_t complained_ns OWNED_BY(handshake_role); // of a peer, in the log
 
 static void send_to(struct transport *transport, struct endpoint remote, const uint8_t *data, size_t bytes)
 	RUNS_ON(handshake_role)
@@ -301,11 +304,20 @@ static void close_transport(struct slow *slow) RUNS_ON(handshake_role)
 	transport_release(transport);
 }
 
+// Whether one more line about a peer may go into the log: each of a server's messages may be worth one.
+static bool may_complain(void) RUNS_ON(handshake_role)
+{
+	if (complained_ns != 0 && now_ns - complained_ns < COMPLAIN_NS)
+		return false;
+	complained_ns = now_ns;
+	return true;
+}
+
 static void set_remote(struct transport *transport, const struct transport_remote *remote) RUNS_ON(handshake_role)
 {
 	struct err err = {""};
 	int ret = ice_set_remote(transport->setup.ice, remote->ufrag, remote->pwd, remote->ice_lite, &err);
-	if (ret > 0)
+	if (ret > 0 && may_complain())
 		plane_log(1, "port %u: the peer changed its ICE credentials before it was connected", transport->local.port);
 	if (ret < 0)
 		fail(transport, err.text);
@@ -332,7 +344,7 @@ static void slow_input(struct slow *slow) RUNS_ON(handshake_role)
 		set_remote(transport, &slow->remote);
 		break;
 	case SLOW_CANDIDATE:
-		if (ice_add_remote_candidate(setup->ice, slow->candidate, slow->priority) < 0)
+		if (ice_add_remote_candidate(setup->ice, slow->candidate, slow->priority) < 0 && may_complain())
 			plane_log(1, "a remote candidate was left out: there are too many");
 		break;
 	case SLOW_PROBE:

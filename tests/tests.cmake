@@ -50,6 +50,11 @@ if(TARGET resolve_test)
   target_link_options(resolve_test PRIVATE -Wl,--wrap=getaddrinfo,--wrap=clock_gettime)
 endif()
 
+# It counts lines of the log.
+if(TARGET leg_test)
+  target_link_options(leg_test PRIVATE -Wl,--wrap=log_write)
+endif()
+
 # It plays control in the middle of a worker's turn.
 if(TARGET home_test)
   target_link_options(home_test PRIVATE -Wl,--wrap=source_deadline_ns,--wrap=source_hear)

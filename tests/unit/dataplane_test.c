@@ -15,13 +15,18 @@
 #include <unistd.h>
 
 #include "dataplane/dataplane.h"
+#include "dataplane/pcm.h"
+#include "dataplane/source.h"
 
 #define OUR_IP 0x0a630102u  // 10.99.1.2
 #define PEER_IP 0x0a630101u // 10.99.1.1
+#define CANDIDATES 1000
 
 static const uint8_t peer_mac[6] = {2, 0, 0, 0, 0, 1};
 static const uint8_t broadcast[6] = {255, 255, 255, 255, 255, 255};
 static char in_path[] = "/tmp/relay-dataplane-in-XXXXXX", out_path[] = "/tmp/relay-dataplane-out-XXXXXX";
+
+static _Atomic(unsigned) complaints; // of candidates, in the log
 
 static void put_record(FILE *file, const uint8_t *frame, uint32_t bytes)
 {
@@ -177,6 +182,39 @@ static void every_frame_dies_by_its_name(void **state)
 		wait_for(expected[i], 1);
 }
 
+// A signalling server may send candidates without end: they cost it nothing and must not fill the log.
+static void surplus_candidates_do_not_fill_the_log(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	struct err err = {""};
+	struct source_config track = {.input = SOURCE_TRACK};
+	struct pcm *pcm = pcm_create(2000);
+	struct source *source = dataplane_source_create(pcm, &track);
+	struct transport_config config = {.generation = 1, .source = source};
+	struct transport_local local;
+	struct dataplane_info info;
+	struct dataplane_event event;
+	transport_id id;
+	if (transport_open(&config, &id, &local, &err) < 0)
+		fail_msg("%s", err.text);
+	for (unsigned i = 0; i < CANDIDATES; i++)
+		assert_int_equal(transport_add_candidate(id, (struct endpoint){PEER_IP, (uint16_t)(1000 + i)}, 1), 0);
+	transport_close(id); // behind them
+	dataplane_source_destroy(source);
+	uint64_t began = clock_mono_ns(), limit = began + 20000000000u;
+	do {
+		while (dataplane_event_next(&event))
+			;
+		dataplane_info(&info);
+		sched_yield();
+	} while (info.transports > 0 && clock_mono_ns() < limit);
+	assert_int_equal(info.transports, 0);
+	pcm_unref(pcm);
+	unsigned seconds = (unsigned)((clock_mono_ns() - began) / 1000000000u) + 2;
+	assert_in_range(atomic_load(&complaints), 1, seconds);
+}
+
 // Both answers go out by the one worker; the capture is read after everything stopped.
 static void arp_and_echo_are_answered(void **state)
 {
@@ -225,11 +263,17 @@ static void arp_and_echo_are_answered(void **state)
 	unlink(out_path);
 }
 
+static void on_log(int level, const char *text)
+{
+	if (strstr(text, "candidate") != NULL)
+		atomic_fetch_add(&complaints, 1);
+}
+
 static int start(void **state)
 {
 	(void)state;
 	struct err err = {""};
-	struct dataplane_config config = {.port_count = 1, .worker_count = 1, .memory_mb = 128};
+	struct dataplane_config config = {.port_count = 1, .worker_count = 1, .memory_mb = 128, .log = on_log};
 	struct dataplane_port_config *port = &config.ports[0];
 	cpu_set_t before, after;
 	write_capture();
@@ -251,6 +295,7 @@ static int start(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_frame_dies_by_its_name), cmocka_unit_test(arp_and_echo_are_answered)};
+		cmocka_unit_test(every_frame_dies_by_its_name), cmocka_unit_test(surplus_candidates_do_not_fill_the_log),
+		cmocka_unit_test(arp_and_echo_are_answered)};
 	return cmocka_run_group_tests(tests, start, NULL);
 }

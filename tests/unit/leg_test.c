@@ -11,9 +11,9 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "tests/support/leg_world.h"
+#include "tests/support/leg_server.h"
 
-static unsigned leaves, offers, subscriptions;
+static unsigned leaves, offers, subscriptions, lines;
 static uint32_t last_offer_id;
 static struct leg *leg;
 static unsigned events[LEG_EVENT_RESUME_FAILED + 1];
@@ -22,6 +22,12 @@ static char last_reason[32], last_cause[512];
 // {"sub":"bridge","video":{"room":"room"}}
 #define TOKEN "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoicm9vbSJ9fQ.c2ln"
 #define FRESH "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoicm9vbSJ9fQ.bmV3"
+
+void __wrap_log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count);
+void __wrap_log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count)
+{
+	lines++;
+}
 
 static int count_send(struct ws *ws, const void *data, size_t bytes)
 {
@@ -42,97 +48,6 @@ static void on_event(void *arg, struct leg *from, enum leg_event_type type, cons
 	events[type]++;
 	snprintf(last_reason, sizeof(last_reason), "%s", reason);
 	snprintf(last_cause, sizeof(last_cause), "%s", cause);
-}
-
-// ---- what the server says
-
-static void say(struct ws *ws, const Livekit__SignalResponse *response)
-{
-	uint8_t *data = malloc(livekit__signal_response__get_packed_size(response) + 1);
-	size_t bytes = livekit__signal_response__pack(response, data);
-	struct ws_event event = {.type = WS_MESSAGE, .data = data, .bytes = bytes};
-	ws->event(ws->arg, ws, &event);
-	free(data);
-}
-
-static void says_join_as(struct ws *ws, bool subscriber_primary)
-{
-	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
-	Livekit__JoinResponse join = LIVEKIT__JOIN_RESPONSE__INIT;
-	Livekit__ParticipantInfo self = LIVEKIT__PARTICIPANT_INFO__INIT;
-	self.sid = (char[]){"PA_us"};
-	join.participant = &self;
-	join.subscriber_primary = subscriber_primary;
-	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_JOIN;
-	response.join = &join;
-	say(ws, &response);
-}
-
-static void says_join(struct ws *ws)
-{
-	says_join_as(ws, false);
-}
-
-static void says_reconnect(struct ws *ws)
-{
-	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
-	Livekit__ReconnectResponse reconnect = LIVEKIT__RECONNECT_RESPONSE__INIT;
-	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_RECONNECT;
-	response.reconnect = &reconnect;
-	say(ws, &response);
-}
-
-static void says_answer(struct ws *ws, uint32_t id, const char *sdp)
-{
-	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
-	Livekit__SessionDescription answer = LIVEKIT__SESSION_DESCRIPTION__INIT;
-	answer.id = id;
-	answer.sdp = (char *)sdp;
-	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_ANSWER;
-	response.answer = &answer;
-	say(ws, &response);
-}
-
-static void says_update(struct ws *ws, Livekit__ParticipantInfo **infos, size_t count)
-{
-	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
-	Livekit__ParticipantUpdate update = LIVEKIT__PARTICIPANT_UPDATE__INIT;
-	update.n_participants = count;
-	update.participants = infos;
-	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_UPDATE;
-	response.update = &update;
-	say(ws, &response);
-}
-
-static void says_leave(struct ws *ws, int action, int reason)
-{
-	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
-	Livekit__LeaveRequest leave = LIVEKIT__LEAVE_REQUEST__INIT;
-	leave.action = action;
-	leave.reason = reason;
-	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_LEAVE;
-	response.leave = &leave;
-	say(ws, &response);
-}
-
-static void says_token(struct ws *ws, char *token)
-{
-	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
-	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REFRESH_TOKEN;
-	response.refresh_token = token;
-	say(ws, &response);
-}
-
-static void loses(struct ws *ws)
-{
-	struct ws_event event = {.type = WS_CLOSED, .text = "connection lost"};
-	ws->event(ws->arg, ws, &event);
-}
-
-static void refuses(struct ws *ws, int status, const char *text)
-{
-	struct ws_event event = {.type = WS_FAILED, .http_status = status, .text = text};
-	ws->event(ws->arg, ws, &event);
 }
 
 static void transport_is(enum transport_state state)
@@ -385,6 +300,20 @@ static void what_messages_unfold_to_is_charged(void **state)
 	assert_int_equal(events[LEG_EVENT_RESUME_FAILED], 1);
 	assert_non_null(strstr(last_cause, "more than can be handled"));
 	free(infos);
+}
+
+// One line a second about a server, whatever it says: who reads the log may be slow, and control waits for him.
+static void complaints_do_not_fill_the_log(void **state)
+{
+	(void)state;
+	uint64_t began_ns = clock_mono_ns();
+	snprintf(leg->track_sid, sizeof(leg->track_sid), "TR_1");
+	lines = 0;
+	for (unsigned i = 0; i < 1000; i++) {
+		says_permission(last(), "TR_1", false);
+		says_answer(last(), 0, "");
+	}
+	assert_in_range(lines, 1, (clock_mono_ns() - began_ns) / 1000000000u + 2);
 }
 
 static void answer_to_no_offer_is_not_heard(void **state)
@@ -810,6 +739,7 @@ int main(void)
 		CASE(one_message_changes_the_target_once, connected),
 		CASE(what_messages_unfold_to_is_charged, connected),
 		CASE(answer_to_no_offer_is_not_heard, connected),
+		CASE(complaints_do_not_fill_the_log, connected),
 		CASE(signalling_lost_is_resumed_with_the_newest_token, connected),
 		CASE(server_that_drops_us_in_turn_is_dialled_ever_more_slowly, connected),
 		CASE(dead_transport_is_resumed_and_restarted, connected),
