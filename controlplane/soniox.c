@@ -20,21 +20,32 @@
 #define DRAIN_TICK_MS 20
 #define MS UINT64_C(1000000)
 
-struct soniox_user {
-	struct soniox_user *next;
+// A stream and who hears it. One that ends may go on without its user, who is gone or has another by then.
+struct voice {
+	struct voice *next;
+	struct soniox_user *user; // NULL: none any more
+	bool ends;                // takes no more audio
 	char user_id[257];
-	struct pcm *pcm, *opus;       // pcm NULL: the slot is gone, the stream ends
-	struct soniox_stream *stream; // NULL: not transcribed
+	struct soniox_stream *stream;
 	struct soniox_room room;
 	struct transcript_file file;
 	enum soniox_health health; // as logged
 	struct control_timer timer;
 };
 
+// As long as the slot.
+struct soniox_user {
+	struct soniox_user *next;
+	char user_id[257];
+	struct pcm *pcm, *opus;
+	struct voice *voice; // NULL: not transcribed
+};
+
 static struct {
 	const struct config *config;
 	struct soniox_service service;
 	struct soniox_user *users;
+	struct voice *voices;
 	struct control_timer line_timer, drain_timer;
 	uint64_t drain_until_ns;
 	void (*drained)(void *arg);
@@ -75,89 +86,119 @@ int soniox_init(const struct config *config, struct err *err)
 	return transcript_files_init(&config->soniox.files, err);
 }
 
-// ---- users
+// ---- voices
 
-static struct soniox_user *find(const char *user_id)
+static void voice_free(struct voice *voice) RUNS_ON(control_role);
+static void voice_free(struct voice *voice)
 {
-	struct soniox_user *user = soniox.users;
-	while (user != NULL && (user->pcm == NULL || strcmp(user->user_id, user_id) != 0))
-		user = user->next;
-	return user;
-}
-
-static void user_free(struct soniox_user *user) RUNS_ON(control_role);
-static void user_free(struct soniox_user *user)
-{
-	struct soniox_user **link = &soniox.users;
-	while (*link != user)
+	struct voice **link = &soniox.voices;
+	while (*link != voice)
 		link = &(*link)->next;
-	*link = user->next;
-	control_timer_stop(&user->timer);
-	soniox_room_stop(&user->room);
-	transcript_file_stop(&user->file);
-	soniox_stream_free(user->stream);
-	pcm_unref(user->pcm);
-	pcm_unref(user->opus);
-	free(user);
+	*link = voice->next;
+	if (voice->user != NULL)
+		voice->user->voice = NULL;
+	control_timer_stop(&voice->timer);
+	soniox_room_stop(&voice->room);
+	transcript_file_stop(&voice->file);
+	soniox_stream_free(voice->stream);
+	free(voice);
 }
 
-static void health_watch(struct soniox_user *user) RUNS_ON(control_role);
-static void health_watch(struct soniox_user *user)
+static void health_watch(struct voice *voice) RUNS_ON(control_role);
+static void health_watch(struct voice *voice)
 {
 	struct soniox_view view;
 	char sentence[512];
-	soniox_stream_view(user->stream, &view);
-	if (view.state != SONIOX_LIVE || view.health == user->health)
+	soniox_stream_view(voice->stream, &view);
+	if (view.state != SONIOX_LIVE || view.health == voice->health)
 		return;
-	bool matters = view.health == SONIOX_STALLED || user->health == SONIOX_STALLED;
-	user->health = view.health;
-	log_line(matters ? LOG_WARN : LOG_DEBUG, "Soniox stream changed", S("userId", user->user_id),
+	bool matters = view.health == SONIOX_STALLED || voice->health == SONIOX_STALLED;
+	voice->health = view.health;
+	log_line(matters ? LOG_WARN : LOG_DEBUG, "Soniox stream changed", S("userId", voice->user_id),
 		S("health", soniox_health_word(view.health)), S("meaning", soniox_view_sentence(&view, sentence, sizeof(sentence))));
 }
 
 static void on_timer(void *arg)
 {
 	ENTERS(control_role);
-	struct soniox_user *user = arg;
-	uint64_t next_ns = soniox_stream_run(user->stream), now = clock_mono_ns();
+	struct voice *voice = arg;
+	uint64_t next_ns = soniox_stream_run(voice->stream), now = clock_mono_ns();
 	line_move();
-	if (soniox_stream_state(user->stream) == SONIOX_ENDED) {
-		soniox_room_stop(&user->room);
-		transcript_file_stop(&user->file);
-		soniox_stream_free(user->stream);
-		user->stream = NULL;
-		if (user->pcm == NULL)
-			user_free(user);
-		else
+	if (soniox_stream_state(voice->stream) == SONIOX_ENDED) {
+		struct soniox_user *user = voice->user;
+		voice_free(voice);
+		if (user != NULL)
 			slot_pcm_changed(user->user_id);
 		line_move();
 		return;
 	}
-	health_watch(user);
-	control_timer_start(&user->timer, next_ns > now ? (next_ns - now) / MS : 0, on_timer, user);
+	health_watch(voice);
+	control_timer_start(&voice->timer, next_ns > now ? (next_ns - now) / MS : 0, on_timer, voice);
+}
+
+static void voice_end(struct voice *voice) RUNS_ON(control_role);
+static void voice_end(struct voice *voice)
+{
+	voice->ends = true;
+	soniox_stream_end(voice->stream, SONIOX_END_LIMIT_MS);
+	control_timer_start(&voice->timer, 0, on_timer, voice);
+}
+
+// ---- users
+
+static struct soniox_user *find(const char *user_id)
+{
+	struct soniox_user *user = soniox.users;
+	while (user != NULL && strcmp(user->user_id, user_id) != 0)
+		user = user->next;
+	return user;
+}
+
+// Its last words come by themselves.
+static void voice_part(struct soniox_user *user)
+{
+	user->voice->user = NULL;
+	user->voice = NULL;
+}
+
+static void user_free(struct soniox_user *user)
+{
+	struct soniox_user **link = &soniox.users;
+	while (*link != user)
+		link = &(*link)->next;
+	*link = user->next;
+	if (user->voice != NULL)
+		voice_part(user);
+	pcm_unref(user->pcm);
+	pcm_unref(user->opus);
+	free(user);
 }
 
 static int user_start(struct soniox_user *user, const struct soniox_options *options, struct err *err)
 	RUNS_ON(control_role);
 static int user_start(struct soniox_user *user, const struct soniox_options *options, struct err *err)
 {
-	user->stream = soniox_stream_create(&soniox.service, user->user_id, user->pcm, user->opus, options, err);
-	if (user->stream == NULL)
+	struct voice *voice = calloc(1, sizeof(*voice));
+	if (voice == NULL)
+		return err_set(err, ENOMEM, "out of memory");
+	voice->stream = soniox_stream_create(&soniox.service, user->user_id, user->pcm, user->opus, options, err);
+	if (voice->stream == NULL) {
+		free(voice);
 		return -ENOMEM;
-	user->health = SONIOX_HEALTHY;
+	}
+	snprintf(voice->user_id, sizeof(voice->user_id), "%s", user->user_id);
+	voice->health = SONIOX_HEALTHY;
+	voice->user = user;
+	user->voice = voice;
+	voice->next = soniox.voices;
+	soniox.voices = voice;
+	struct transcript *transcript = soniox_stream_transcript(voice->stream);
 	if (soniox.config->soniox.room_captions)
-		soniox_room_start(&user->room, user->user_id, soniox_stream_transcript(user->stream));
-	transcript_file_start(&user->file, &soniox.config->soniox.files, user->user_id, soniox_stream_transcript(user->stream));
-	control_timer_start(&user->timer, 0, on_timer, user);
+		soniox_room_start(&voice->room, user->user_id, transcript);
+	transcript_file_start(&voice->file, &soniox.config->soniox.files, user->user_id, transcript);
+	control_timer_start(&voice->timer, 0, on_timer, voice);
 	slot_pcm_changed(user->user_id);
 	return 0;
-}
-
-static void user_end(struct soniox_user *user) RUNS_ON(control_role);
-static void user_end(struct soniox_user *user)
-{
-	soniox_stream_end(user->stream, SONIOX_END_LIMIT_MS);
-	control_timer_start(&user->timer, 0, on_timer, user);
 }
 
 bool soniox_wants_packets(void)
@@ -168,7 +209,7 @@ bool soniox_wants_packets(void)
 
 bool soniox_takes_pcm(const struct soniox_user *user)
 {
-	return user != NULL && user->stream != NULL && user->opus == NULL;
+	return user != NULL && user->voice != NULL && user->opus == NULL;
 }
 
 struct soniox_user *soniox_slot_made(const char *user_id, struct pcm *pcm, struct pcm *opus)
@@ -193,13 +234,9 @@ void soniox_slot_gone(struct soniox_user *user)
 {
 	if (user == NULL)
 		return;
-	if (user->stream != NULL)
-		user_end(user);
-	pcm_unref(user->pcm);
-	pcm_unref(user->opus);
-	user->pcm = user->opus = NULL;
-	if (user->stream == NULL)
-		user_free(user);
+	if (user->voice != NULL)
+		voice_end(user->voice);
+	user_free(user);
 }
 
 // ---- the line
@@ -239,17 +276,19 @@ int soniox_transcribe(const char *user_id, bool on, const struct soniox_options 
 	if (user == NULL)
 		return err_set(err, ENOENT, "session not found for user %s", user_id);
 	if (!on) {
-		if (user->stream != NULL)
-			user_end(user);
+		if (user->voice != NULL)
+			voice_end(user->voice);
 		return 0;
 	}
 	if (options != NULL && soniox_options_check(options, err) < 0)
 		return -EINVAL;
-	if (user->stream == NULL)
+	if (user->voice != NULL && user->voice->ends) // what is said from now on is for another
+		voice_part(user);
+	if (user->voice == NULL)
 		return user_start(user, options != NULL ? options : &soniox.config->soniox.options, err);
 	if (options == NULL)
-		soniox_stream_retry(user->stream);
-	else if (soniox_stream_options(user->stream, options) < 0)
+		soniox_stream_retry(user->voice->stream);
+	else if (soniox_stream_options(user->voice->stream, options) < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	return 0;
 }
@@ -257,7 +296,7 @@ int soniox_transcribe(const char *user_id, bool on, const struct soniox_options 
 int soniox_finalize(const char *user_id)
 {
 	struct soniox_user *user = find(user_id);
-	return user == NULL || user->stream == NULL ? -ENOENT : soniox_stream_finalize(user->stream);
+	return user == NULL || user->voice == NULL ? -ENOENT : soniox_stream_finalize(user->voice->stream);
 }
 
 int soniox_listen(const char *user_id, struct transcript_listener *listener, uint64_t from_seq, uint64_t *ret_epoch,
@@ -266,9 +305,9 @@ int soniox_listen(const char *user_id, struct transcript_listener *listener, uin
 	struct soniox_user *user = find(user_id);
 	if (user == NULL)
 		return -ENOENT;
-	if (user->stream == NULL)
+	if (user->voice == NULL)
 		return -ESRCH;
-	struct transcript *transcript = soniox_stream_transcript(user->stream);
+	struct transcript *transcript = soniox_stream_transcript(user->voice->stream);
 	*ret_epoch = transcript_epoch(transcript);
 	*ret_complete = transcript_listen(transcript, listener, from_seq);
 	return 0;
@@ -276,17 +315,16 @@ int soniox_listen(const char *user_id, struct transcript_listener *listener, uin
 
 void soniox_unlisten(struct transcript_listener *listener)
 {
-	for (struct soniox_user *user = soniox.users; user != NULL; user = user->next)
-		if (user->stream != NULL)
-			transcript_unlisten(soniox_stream_transcript(user->stream), listener);
+	for (struct voice *voice = soniox.voices; voice != NULL; voice = voice->next)
+		transcript_unlisten(soniox_stream_transcript(voice->stream), listener);
 }
 
 void soniox_view(const char *user_id, struct soniox_view *ret_view)
 {
 	struct soniox_user *user = find(user_id);
 	*ret_view = (struct soniox_view){0};
-	if (user != NULL && user->stream != NULL)
-		soniox_stream_view(user->stream, ret_view);
+	if (user != NULL && user->voice != NULL)
+		soniox_stream_view(user->voice->stream, ret_view);
 }
 
 void soniox_totals(struct soniox_totals *ret_totals)
@@ -304,11 +342,9 @@ void soniox_totals(struct soniox_totals *ret_totals)
 		.alarm_at_ms = service->alarm_at_ms,
 	};
 	snprintf(ret_totals->alarm, sizeof(ret_totals->alarm), "%s", service->alarm);
-	for (struct soniox_user *user = soniox.users; user != NULL; user = user->next) {
-		if (user->stream == NULL)
-			continue;
+	for (struct voice *voice = soniox.voices; voice != NULL; voice = voice->next) {
 		struct soniox_view view;
-		soniox_stream_view(user->stream, &view);
+		soniox_stream_view(voice->stream, &view);
 		ret_totals->users++;
 		ret_totals->live += view.state == SONIOX_LIVE || view.state == SONIOX_FINISHING;
 		ret_totals->queued += view.state == SONIOX_QUEUED;
@@ -326,10 +362,7 @@ static void on_drain(void *arg)
 {
 	(void)arg;
 	ENTERS(control_role);
-	bool any = false;
-	for (struct soniox_user *user = soniox.users; user != NULL; user = user->next)
-		any |= user->stream != NULL;
-	if (any && clock_mono_ns() < soniox.drain_until_ns) {
+	if (soniox.voices != NULL && clock_mono_ns() < soniox.drain_until_ns) {
 		control_timer_start(&soniox.drain_timer, DRAIN_TICK_MS, on_drain, NULL);
 		return;
 	}
@@ -343,9 +376,8 @@ void soniox_drain(uint32_t limit_ms, void (*done)(void *arg), void *arg)
 	soniox.drained = done;
 	soniox.drained_arg = arg;
 	soniox.drain_until_ns = clock_mono_ns() + limit_ms * MS;
-	for (struct soniox_user *user = soniox.users; user != NULL; user = user->next)
-		if (user->stream != NULL)
-			user_end(user);
+	for (struct voice *voice = soniox.voices; voice != NULL; voice = voice->next)
+		voice_end(voice);
 	on_drain(NULL);
 }
 
@@ -353,6 +385,8 @@ void soniox_finish(void)
 {
 	control_timer_stop(&soniox.line_timer);
 	control_timer_stop(&soniox.drain_timer);
+	while (soniox.voices != NULL)
+		voice_free(soniox.voices);
 	while (soniox.users != NULL)
 		user_free(soniox.users);
 	soniox_admission_finish(&soniox.service.admission);

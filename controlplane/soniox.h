@@ -32,8 +32,9 @@ void soniox_slot_gone(struct soniox_user *user) RUNS_ON(control_role);
 
 // ---- for services
 
-// Starts (options NULL: the configured ones; else also changes those of a running one) or ends a user's stream. -ENOENT: no
-// session. -EPERM: soniox.enabled is off. -EINVAL: an option, with its sentence.
+// Starts (options NULL: the configured ones; else also changes those of a running one) or ends a user's stream. Started while the
+// last one still ends: that one goes on by itself, another takes what is said from now on. -ENOENT: no session. -EPERM:
+// soniox.enabled is off. -EINVAL: an option, with its sentence.
 int soniox_transcribe(const char *user_id, bool on, const struct soniox_options *options, struct err *err)
 	RUNS_ON(control_role);
 const struct soniox_options *soniox_default_options(void);

@@ -13,7 +13,7 @@ target_include_directories(standin SYSTEM PRIVATE ${POCKETSPHINX_INCLUDE})
 add_executable(soniox-standin ${CMAKE_SOURCE_DIR}/tests/soniox/main.c)
 target_link_libraries(soniox-standin PRIVATE standin)
 
-foreach(user IN ITEMS standin_test standin_fuzz soniox_line_test soniox_trust_test alloc_soniox_test)
+foreach(user IN ITEMS standin_test standin_fuzz soniox_test soniox_line_test soniox_trust_test alloc_soniox_test)
   if(TARGET ${user})
     target_link_libraries(${user} PRIVATE standin)
   endif()
