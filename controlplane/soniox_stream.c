@@ -130,8 +130,9 @@ void soniox_stream_free(struct soniox_stream *stream)
 	free(stream);
 }
 
-static void finished(struct soniox_stream *stream) RUNS_ON(control_role);
-static void finished(struct soniox_stream *stream)
+// No connection any more. What was sent and is not final never will be.
+static void settle(struct soniox_stream *stream) RUNS_ON(control_role);
+static void settle(struct soniox_stream *stream)
 {
 	if (stream->next != NULL)
 		hang_up(stream, stream->next);
@@ -141,16 +142,40 @@ static void finished(struct soniox_stream *stream)
 	stream->uncertain += stream->sent_max - MIN_OF(stream->sent_max, stream->confirmed);
 	stream->confirmed = MAX_OF(stream->confirmed, stream->sent_max);
 	stream->down_since_ns = 0;
-	if (stream->end_ns == 0) {
-		enter(stream, SONIOX_IDLE);
-		return;
-	}
+	enter(stream, SONIOX_IDLE);
+}
+
+static void end(struct soniox_stream *stream)
+{
 	uint64_t head = soniox_replay_head(stream->replay);
 	stream->lost += head - MIN_OF(head, stream->sent_max);
 	enter(stream, SONIOX_ENDED);
 	log_line(LOG_INFO, "Soniox stream ended", S("userId", stream->user_id),
 		I("sentMs", stream->sent_max / SONIOX_SAMPLES_PER_MS), I("lostMs", stream->lost / SONIOX_SAMPLES_PER_MS),
 		I("uncertainMs", stream->uncertain / SONIOX_SAMPLES_PER_MS), I("connections", stream->connections));
+}
+
+static bool wants_connection(const struct soniox_stream *stream)
+{
+	return soniox_replay_head(stream->replay) > MAX_OF(stream->confirmed, stream->sent_max);
+}
+
+// Soniox said all it had to say. What came meanwhile, or is of the other kind, is for another connection, also at the end.
+static void finished(struct soniox_stream *stream) RUNS_ON(control_role);
+static void finished(struct soniox_stream *stream)
+{
+	settle(stream);
+	if (stream->end_ns != 0 && !wants_connection(stream))
+		end(stream);
+}
+
+// Another connection would not help, or is not tried any more.
+static void given_up(struct soniox_stream *stream) RUNS_ON(control_role);
+static void given_up(struct soniox_stream *stream)
+{
+	settle(stream);
+	if (stream->end_ns != 0)
+		end(stream);
 }
 
 // ---- audio in
@@ -318,7 +343,7 @@ static void retry(struct soniox_stream *stream, enum soniox_action action, uint6
 	if (action == SONIOX_NEVER) {
 		soniox_admission_release(&service->admission, &stream->link->ticket);
 		if (stream->end_ns != 0)
-			finished(stream);
+			given_up(stream);
 		else
 			enter(stream, SONIOX_STOPPED);
 		return;
@@ -386,7 +411,7 @@ static void on_lost(struct soniox_link *link, const struct soniox_policy *policy
 	}
 	bool nothing_left = stream->confirmed >= soniox_replay_head(stream->replay);
 	if (stream->state == SONIOX_FINISHING && (nothing_left || stream->backoff.attempts >= FINISH_ATTEMPTS)) {
-		finished(stream);
+		given_up(stream);
 		return;
 	}
 	retry(stream, policy->action, now);
@@ -501,11 +526,6 @@ static void run_live(struct soniox_stream *stream, uint64_t now_ns)
 		(void)rest(stream, now_ns);
 }
 
-static bool wants_connection(const struct soniox_stream *stream)
-{
-	return soniox_replay_head(stream->replay) > MAX_OF(stream->confirmed, stream->sent_max);
-}
-
 static void run_waiting(struct soniox_stream *stream, uint64_t now_ns) RUNS_ON(control_role);
 static void run_waiting(struct soniox_stream *stream, uint64_t now_ns)
 {
@@ -528,7 +548,7 @@ static void run_waiting(struct soniox_stream *stream, uint64_t now_ns)
 		break;
 	case SONIOX_STOPPED:
 		if (stream->end_ns != 0)
-			finished(stream);
+			given_up(stream);
 		break;
 	default:
 		break;
@@ -542,7 +562,7 @@ uint64_t soniox_stream_run(struct soniox_stream *stream)
 		return UINT64_MAX;
 	pull(stream, now);
 	if (stream->end_ns != 0 && now >= stream->end_ns)
-		finished(stream);
+		given_up(stream);
 	else if (stream->state == SONIOX_LIVE)
 		run_live(stream, now);
 	else

@@ -104,6 +104,35 @@ static void the_kind_of_audio_changes_in_silence(void **state)
 	finish();
 }
 
+// Both kinds are still to be sent when the user leaves.
+static void the_kind_of_audio_changes_before_the_end(void **state)
+{
+	ENTERS(control_role);
+	for (unsigned packets_first = 0; packets_first < 2; packets_first++) {
+		begin(1);
+		speaks_packets = world.ogg_expected = packets_first == 1;
+		world.dead_until_ns = world.now_ns + 6500 * MS; // nobody takes it
+		steps(3000, true);
+		speaks_packets = !speaks_packets;
+		steps(3000, true);
+		assert_int_equal(world.opened, 0);
+		soniox_stream_end(stream, 30000);
+		for (unsigned i = 0; i < 500 && world.opened == 0; i++)
+			step(false);
+		assert_int_equal(world.opened, 1);
+		world.ogg_expected = speaks_packets;
+		until_ended(15000);
+		assert_words(0, 12);
+		assert_int_equal(world.opened, 2);
+		struct soniox_view seen;
+		view(&seen);
+		assert_int_equal(seen.sent_ms, 6000);
+		assert_int_equal(seen.lost_ms + seen.uncertain_ms, 0);
+		finish();
+	}
+	speaks_packets = true;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -112,6 +141,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(packets_survive_faults, opus_setup, opus_teardown),
 		cmocka_unit_test_setup_teardown(the_kind_of_audio_changes, opus_setup, opus_teardown),
 		cmocka_unit_test_setup_teardown(the_kind_of_audio_changes_in_silence, opus_setup, opus_teardown),
+		cmocka_unit_test_setup_teardown(the_kind_of_audio_changes_before_the_end, opus_setup, opus_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

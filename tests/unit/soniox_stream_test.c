@@ -144,6 +144,51 @@ static void long_silence_costs_nothing(void **state)
 	finish();
 }
 
+// Half a second is said after the end was announced for want of audio, and before Soniox' last word; then the user leaves.
+static void leave_in_mid_finish(void)
+{
+	ENTERS(control_role);
+	ENTERS(worker_role);
+	begin(1);
+	service.idle_ms = 20000;
+	steps(5000, true);
+	for (unsigned i = 0; i < 6000 && soniox_stream_state(stream) != SONIOX_FINISHING; i++)
+		step(false);
+	assert_int_equal(soniox_stream_state(stream), SONIOX_FINISHING);
+	for (unsigned ms = 0; ms < WORD_MS; ms += PCM_CELL_MS)
+		speak();
+}
+
+static void what_is_said_before_the_last_word_is_sent(void **state)
+{
+	leave_in_mid_finish();
+	until_ended(10000);
+	assert_words(0, 11);
+	assert_int_equal(world.opened, 2);
+	struct soniox_view seen;
+	view(&seen);
+	assert_int_equal(seen.sent_ms, 5000 + WORD_MS);
+	assert_int_equal(seen.lost_ms + seen.uncertain_ms, 0);
+	finish();
+}
+
+// Refused for good instead: nobody asks again, and it is told what was not sent.
+static void refused_before_the_last_word(void **state)
+{
+	leave_in_mid_finish();
+	world.fault = ERROR_FRAME;
+	world.error_code = 402;
+	world.error_type = "organization_balance_exhausted";
+	world.fault_ns = world.now_ns;
+	until_ended(1000);
+	assert_true(world.fault_done);
+	assert_int_equal(world.opened, 1);
+	struct soniox_view seen;
+	view(&seen);
+	assert_int_equal(seen.lost_ms, WORD_MS);
+	finish();
+}
+
 static void rotation_overlaps_and_loses_nothing(void **state)
 {
 	for (uint32_t seed = 0; seed < MOMENTS; seed++) {
@@ -304,6 +349,8 @@ int main(void)
 		cmocka_unit_test(no_audio_no_connection),
 		cmocka_unit_test(silence_is_kept_alive_and_not_healthy),
 		cmocka_unit_test(long_silence_costs_nothing),
+		cmocka_unit_test(what_is_said_before_the_last_word_is_sent),
+		cmocka_unit_test(refused_before_the_last_word),
 		cmocka_unit_test(rotation_overlaps_and_loses_nothing),
 		cmocka_unit_test(rotation_in_silence),
 		cmocka_unit_test(long_speech_is_rotated_in_time),
