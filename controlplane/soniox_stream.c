@@ -285,7 +285,6 @@ static void begin(struct soniox_stream *stream, uint64_t now_ns)
 	uint64_t tail = soniox_replay_tail(stream->replay), base = MAX_OF(stream->confirmed, tail);
 	stream->lost += base - MIN_OF(base, MAX_OF(stream->confirmed, stream->sent_max));
 	stream->uncertain += MIN_OF(base, stream->sent_max) - MIN_OF(base, stream->confirmed);
-	stream->replayed += stream->sent_max - MIN_OF(stream->sent_max, base);
 	stream->confirmed = base;
 	stream->connections++;
 	stream->rotate_ns = 0;
@@ -500,9 +499,11 @@ static void run_live(struct soniox_stream *stream, uint64_t now_ns)
 {
 	struct soniox_link *link = stream->link;
 	bool flush = stream->end_ns != 0 || no_audio_for(stream, TAIL_MS, now_ns);
+	uint64_t from = link->sent;
 	int sent = link->ws == NULL ? -ENOMEM : soniox_link_send(link, stream->replay, flush, now_ns);
 	if (sent > 0)
 		soniox_clock_sent(&stream->clock, now_ns);
+	stream->replayed += MIN_OF(link->sent, stream->sent_max) - MIN_OF(from, stream->sent_max);
 	stream->sent_max = MAX_OF(stream->sent_max, link->sent);
 	uint64_t unanswered = stream->clock.unanswered_ns;
 	uint32_t stall_ms = stream->service->stall_ms;

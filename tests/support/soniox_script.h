@@ -67,6 +67,7 @@ static struct {
 	unsigned final_after_ms;
 	uint64_t final_known_ms; // as delivered
 	uint64_t ms_heard_total; // by all connections
+	uint64_t samples_sent;   // also to those that did not listen
 	char held[MESSAGE_BYTES];         // LATE
 	uint32_t seed;
 	unsigned keepalives, finalizes, gaps, eos;
@@ -205,8 +206,9 @@ static int fake_send(struct ws *ws, const void *data, size_t bytes)
 {
 	assert_true(ws->open && ws->started && !ws->ended);
 	if (ws->is_ogg) {
-		uint64_t before = ws->heard_ms;
+		uint64_t before = ws->heard_ms, samples = ws->samples;
 		hear_ogg(ws, data, bytes);
+		world.samples_sent += ws->samples - samples;
 		if (!ws->stalled && ws->heard_ms > before) {
 			world.ms_heard_total += ws->heard_ms - MAX_OF(before, ws->first_ms);
 			recognise(ws);
@@ -214,6 +216,7 @@ static int fake_send(struct ws *ws, const void *data, size_t bytes)
 		return 0;
 	}
 	assert_int_equal(bytes % 2, 0);
+	world.samples_sent += bytes / 2;
 	assert_in_range(bytes, 2, SONIOX_MESSAGE_MAX_MS * 32);
 	const uint8_t *at = data;
 	for (size_t i = 0; i < bytes / 2; i++, ws->samples++) {

@@ -53,6 +53,7 @@ static void each_fault_at_many_moments(void **state)
 			assert_int_equal(seen.lost_ms, 0);
 			// Nothing went twice but what the replay allows.
 			assert_in_range(world.ms_heard_total, 40000, 40000 + seen.replayed_ms);
+			assert_int_equal(world.samples_sent, (40000 + seen.replayed_ms) * SONIOX_SAMPLES_PER_MS);
 			finish();
 		}
 	}
@@ -313,6 +314,31 @@ static void a_stall_of_a_service_that_is_behind(void **state)
 	}
 }
 
+// Each connection is lost when it has had a second of the ten that are not final: what counts as sent again is what was sent again.
+static void replays_that_are_cut_short(void **state)
+{
+	ENTERS(control_role);
+	begin(1);
+	world.final_after_ms = FINAL_AFTER_MAX_MS;
+	world.fault = RESET;
+	steps(15000, true);
+	for (unsigned lost = 0; lost < 5; lost++) {
+		unsigned opened = world.opened;
+		world.fault_ns = world.now_ns;
+		for (unsigned i = 0; i < 6000 && world.opened == opened; i++)
+			step(true);
+		assert_int_equal(world.opened, opened + 1);
+	}
+	steps(20000, true);
+	until_ended(20000);
+	struct soniox_view seen;
+	view(&seen);
+	assert_int_equal(seen.lost_ms + seen.uncertain_ms, 0);
+	assert_int_equal(seen.sent_ms, spoken_ms);
+	assert_int_equal(world.samples_sent, (seen.sent_ms + seen.replayed_ms) * SONIOX_SAMPLES_PER_MS);
+	finish();
+}
+
 static void options_change_beside_the_old_connection(void **state)
 {
 	ENTERS(control_role);
@@ -357,6 +383,7 @@ int main(void)
 		cmocka_unit_test(rotation_without_a_place_breaks_first),
 		cmocka_unit_test(an_outage_longer_than_the_replay_is_told),
 		cmocka_unit_test(a_stall_of_a_service_that_is_behind),
+		cmocka_unit_test(replays_that_are_cut_short),
 		cmocka_unit_test(options_change_beside_the_old_connection),
 		cmocka_unit_test(finalize_is_not_too_often),
 	};
