@@ -367,15 +367,17 @@ static bool joins(const struct pcm_frame *frame, const struct pcm_frame *first, 
 	return (frame->flags & PCM_F_FENCE) == 0 && frame->generation == first->generation && off_us <= RUN_SLACK_US && off_us >= -RUN_SLACK_US;
 }
 
-// Take up to MAX frames that follow one another off the ring. Returns how many; *ret_first keeps their times.
-static unsigned gather(struct stream *stream, unsigned max, uint8_t *pcm, size_t *ret_bytes,
-	struct pcm_frame *ret_first, uint64_t arrivals_ns[static STREAM_FRAMES_PER_MESSAGE]) RUNS_ON(io_role);
-static unsigned gather(struct stream *stream, unsigned max, uint8_t *pcm, size_t *ret_bytes,
-	struct pcm_frame *ret_first, uint64_t arrivals_ns[static STREAM_FRAMES_PER_MESSAGE])
+// Take up to MAX frames that follow one another off the ring. Returns how many; *ret_first keeps their times. What was lapped
+// before the first of them is not counted yet.
+static unsigned gather(struct stream *stream, unsigned max, uint8_t *pcm, size_t *ret_bytes, struct pcm_frame *ret_first,
+	uint64_t arrivals_ns[static STREAM_FRAMES_PER_MESSAGE], uint64_t *ret_lapped) RUNS_ON(io_role);
+static unsigned gather(struct stream *stream, unsigned max, uint8_t *pcm, size_t *ret_bytes, struct pcm_frame *ret_first,
+	uint64_t arrivals_ns[static STREAM_FRAMES_PER_MESSAGE], uint64_t *ret_lapped)
 {
 	struct pcm_frame next;
 	unsigned count = 0;
 	*ret_bytes = 0;
+	*ret_lapped = 0;
 	while (count < max) {
 		uint64_t cursor = stream->cursor, lapped = 0;
 		struct pcm_frame *frame = count == 0 ? ret_first : &next;
@@ -383,8 +385,7 @@ static unsigned gather(struct stream *stream, unsigned max, uint8_t *pcm, size_t
 		if (lapped > 0 && count > 0)
 			break; // counted when it is read again
 		if (lapped > 0) {
-			atomic_fetch_add(&stream->slot.lapped, lapped);
-			svc_backend.drop(DROP_PCM_LAPPED, lapped);
+			*ret_lapped += lapped;
 			stream->cursor = cursor - (got != 0 ? 1 : 0);
 		}
 		if (got == 0 || (count > 0 && !joins(frame, ret_first, *ret_bytes)))
@@ -447,12 +448,18 @@ static uint64_t send_some(struct stream *stream, uint64_t now_ns)
 	uint64_t arrivals_ns[STREAM_FRAMES_PER_MESSAGE];
 	struct pcm_frame first;
 	size_t bytes;
-	uint64_t before = atomic_load(&stream->claim);
-	unsigned count = gather(stream, max, pcm, &bytes, &first, arrivals_ns);
-	if (count == 0)
+	// The only other writer of the claim sets the stop bit: then these frames belong to the next stream, and so do the lapped ones.
+	uint64_t before = atomic_load(&stream->claim), lapped;
+	if ((before & CLAIM_STOPPED) != 0)
 		return UINT64_MAX;
-	// The only other writer of the claim sets the stop bit: then these frames belong to the next stream.
-	if ((before & CLAIM_STOPPED) != 0 || !atomic_compare_exchange_strong(&stream->claim, &before, stream->cursor << 1))
+	unsigned count = gather(stream, max, pcm, &bytes, &first, arrivals_ns, &lapped);
+	if (!atomic_compare_exchange_strong(&stream->claim, &before, stream->cursor << 1))
+		return UINT64_MAX;
+	if (lapped > 0) {
+		atomic_fetch_add(&stream->slot.lapped, lapped);
+		svc_backend.drop(DROP_PCM_LAPPED, lapped);
+	}
+	if (count == 0)
 		return UINT64_MAX;
 	stream->in_flight = count;
 	if (!write_message(stream, &first, count, (ProtobufCBinaryData){.len = bytes, .data = pcm}))

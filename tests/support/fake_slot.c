@@ -35,6 +35,7 @@ static struct {
 	struct slot_join *held;
 	_Atomic(unsigned) joins, cancels, leaves;
 	_Atomic(uint64_t) drops[DROP_COUNT];
+	void (*_Atomic dropped)(enum drop reason); // told after it is counted, on the thread that dropped
 } fake = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
 
 static void fake_post(struct control_work *work, void (*fn)(void *arg), void *arg)
@@ -251,6 +252,9 @@ static void fake_totals(struct slot_totals *ret_totals)
 static void fake_drop(enum drop reason, uint64_t count)
 {
 	atomic_fetch_add(&fake.drops[reason], count);
+	void (*dropped)(enum drop) = atomic_load(&fake.dropped);
+	if (dropped != NULL)
+		dropped(reason);
 }
 
 static void fake_info(struct dataplane_info *ret_info)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <semaphore.h>
 #include <unistd.h>
 
 #include "controlplane/grpc_call.h"
@@ -21,6 +22,8 @@
 #include "tests/support/fake_slot.c"
 #include "tests/support/grpc_client.c"
 
+#define GATE_LIMIT_S 60
+
 #define METHOD "/mentra.livekit.bridge.LiveKitBridge/StreamAudio"
 
 typedef Mentra__Livekit__Bridge__AudioChunk audio_chunk;
@@ -29,7 +32,7 @@ static char folder[64], socket_path[108], target[128], empty[] = "";
 static struct config config;
 static struct client client;
 
-static int setup(void **state)
+static int launch(unsigned workers)
 {
 	snprintf(folder, sizeof(folder), "/tmp/relay-stream-test-XXXXXX");
 	assert_non_null(mkdtemp(folder));
@@ -37,7 +40,7 @@ static int setup(void **state)
 	snprintf(target, sizeof(target), "unix:%s", socket_path);
 	config = (struct config){
 		.grpc = {.socket = socket_path, .socket_mode = 0600, .socket_group = empty, .tcp = empty, .tls_cert = empty,
-			.workers = 2, .max_connections = 16, .max_streams = 4},
+			.workers = workers, .max_connections = 16, .max_streams = 4},
 		.admin = {.socket = empty},
 	};
 	grpc_init();
@@ -47,6 +50,16 @@ static int setup(void **state)
 		fail_msg("launch: %s", err.text);
 	client_open(&client, target);
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return launch(2);
+}
+
+static int setup_alone(void **state)
+{
+	return launch(1);
 }
 
 static int teardown(void **state)
@@ -349,6 +362,91 @@ static void too_many_streams_are_refused(void **state)
 	}
 }
 
+// ---- a worker that is held where it counts lapped frames
+
+static sem_t gate_reached, gate_open;
+
+static void gate(enum drop reason)
+{
+	if (reason != DROP_PCM_LAPPED)
+		return;
+	sem_post(&gate_reached);
+	sem_wait(&gate_open);
+}
+
+static void gate_wait(void)
+{
+	struct timespec limit;
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += GATE_LIMIT_S;
+	if (sem_timedwait(&gate_reached, &limit) == 0)
+		return;
+	atomic_store(&fake.dropped, NULL);
+	sem_post(&gate_open);
+	fail_msg("the worker met no lapped frame");
+}
+
+// Caught up: the one frame is with the client, and the worker knows.
+static struct fake_user *begin_with_a_frame(const char *name, struct client_call *call, uint64_t *ret_next)
+{
+	struct fake_user *user = fake_user(name, 400);
+	*ret_next = 0;
+	start(call, user->name);
+	write_frame(user);
+	assert_true(receive(call, ret_next, NULL));
+	while (atomic_load(&user->stream->frames) == 0)
+		sched_yield();
+	return user;
+}
+
+static uint64_t lap(struct fake_user *user)
+{
+	for (unsigned i = 0; i < 100; i++)
+		write_frame(user);
+	return pcm_tail(user->pcm);
+}
+
+static void receive_rest(struct fake_user *user, struct client_call *call, uint64_t next)
+{
+	while (next < pcm_head(user->pcm))
+		assert_true(receive(call, &next, NULL));
+	fake_sync(end_on_control, &(struct end){user, SLOT_STREAM_OK, ""});
+	expect_end(call, GRPC_STATUS_OK, "");
+}
+
+// Control ends a stream that is behind, just before the worker looks at it: what it missed is the next one's, and counted once.
+static void lapped_frames_of_an_ended_stream_are_counted_once(void **state)
+{
+	struct client_call calls[3];
+	uint64_t next, tails[3], drops = atomic_load(&fake.drops[DROP_PCM_LAPPED]);
+	struct fake_user *before = begin_with_a_frame("before", &calls[0], &next); // the worker looks at it before the next one
+	struct fake_user *ended = begin_with_a_frame("ended", &calls[1], &next);
+	struct fake_user *first = fake_user("first", 400);
+	sem_init(&gate_reached, 0, 0);
+	sem_init(&gate_open, 0, 0);
+	tails[2] = lap(first);
+	atomic_store(&fake.dropped, gate);
+	start(&calls[2], first->name);
+	gate_wait(); // while it stands there two more are lapped
+	tails[0] = lap(before);
+	tails[1] = lap(ended);
+	sem_post(&gate_open);
+	gate_wait(); // at the first of them
+	fake_sync(end_on_control, &(struct end){ended, SLOT_STREAM_OK, ""});
+	atomic_store(&fake.dropped, NULL);
+	sem_post(&gate_open);
+	expect_end(&calls[1], GRPC_STATUS_OK, "");
+	assert_int_equal(ended->delivered, 1);
+	assert_int_equal(atomic_load(&fake.drops[DROP_PCM_LAPPED]) - drops, tails[2] + tails[0] - 1);
+	start(&calls[1], ended->name);
+	receive_rest(ended, &calls[1], tails[1]);
+	assert_int_equal(atomic_load(&fake.drops[DROP_PCM_LAPPED]) - drops, tails[2] + tails[0] - 1 + tails[1] - 1);
+	receive_rest(before, &calls[0], tails[0]);
+	receive_rest(first, &calls[2], tails[2]);
+	sem_destroy(&gate_reached);
+	sem_destroy(&gate_open);
+}
+
 // Streams that ended just now still get their status out.
 static void server_stops_with_streams_open(void **state)
 {
@@ -382,5 +480,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(too_many_streams_are_refused),
 		cmocka_unit_test(server_stops_with_streams_open),
 	};
-	return cmocka_run_group_tests(tests, setup, teardown);
+	const struct CMUnitTest alone[] = {
+		cmocka_unit_test(lapped_frames_of_an_ended_stream_are_counted_once),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown) + cmocka_run_group_tests(alone, setup_alone, teardown);
 }
