@@ -568,7 +568,7 @@ uint64_t soniox_stream_run(struct soniox_stream *stream)
 		run_live(stream, now);
 	else
 		run_waiting(stream, now);
-	(void)transcript_poll(stream->transcript, now);
+	(void)transcript_poll(stream->transcript, stream->state == SONIOX_LIVE || stream->state == SONIOX_FINISHING, now);
 	if (stream->state != SONIOX_LIVE)
 		return now + RUN_IDLE_NS;
 	uint64_t pending = (soniox_replay_head(stream->replay) - stream->link->sent) * MS / SONIOX_SAMPLES_PER_MS;

@@ -531,11 +531,11 @@ bool transcript_answer(struct transcript *transcript, const struct soniox_answer
 	return answer->token_count > 0;
 }
 
-uint64_t transcript_poll(struct transcript *transcript, uint64_t now_ns)
+uint64_t transcript_poll(struct transcript *transcript, bool connected, uint64_t now_ns)
 {
 	if (transcript->open.text.length == 0 && transcript->open.translation.length == 0)
 		return UINT64_MAX;
-	if (transcript->interim.text.length > 0) // it goes on
+	if (connected && transcript->interim.text.length > 0) // it goes on
 		return UINT64_MAX;
 	uint64_t wait_ns = translation_awaited(transcript) ? TRANSLATION_NS : QUIET_NS;
 	if (now_ns < transcript->changed_ns + wait_ns)

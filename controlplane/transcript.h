@@ -60,9 +60,9 @@ bool transcript_answer(struct transcript *transcript, const struct soniox_answer
 // Words are final whose translation has not come whole: a new connection that begins at from_ms of the time line (or earlier, and
 // not behind what is confirmed) will hear them again, and of what it says only the translation is taken.
 bool transcript_untranslated(const struct transcript *transcript, uint64_t *ret_from_ms);
-// Ends a segment that nothing was added to for a while. Returns when to call again (clock_mono_ns); UINT64_MAX: after the next
-// message.
-uint64_t transcript_poll(struct transcript *transcript, uint64_t now_ns);
+// Ends a segment that nothing was added to for a while. connected: what is not final may go on, and is waited for; else it is left
+// for the next connection to hear again. Returns when to call again (clock_mono_ns); UINT64_MAX: after the next message.
+uint64_t transcript_poll(struct transcript *transcript, bool connected, uint64_t now_ns);
 // All audio was heard or given up: everything, also what never became final, becomes a segment now.
 void transcript_flush(struct transcript *transcript);
 

@@ -45,7 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		size_t length = end == NULL ? bytes - at : (size_t)(end - (data + at));
 		struct soniox_answer answer;
 		struct err err;
-		if (length == 1 && data[at] == '!') { // the connection was lost
+		bool lost = length == 1 && data[at] == '!';
+		if (lost) { // the connection was
 			transcript_connected(transcript, (uint64_t)at * 10);
 		} else if (soniox_answer_parse((const char *)data + at, length, &answer, &err) == 0) {
 			transcript_answer(transcript, &answer, now_ns);
@@ -54,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 			abort();
 		}
 		now_ns += 1000000000;
-		transcript_poll(transcript, now_ns);
+		transcript_poll(transcript, !lost, now_ns);
 		at += length + 1;
 	}
 	transcript_flush(transcript);

@@ -81,14 +81,17 @@ static void refused_for_good(void **state)
 		struct soniox_view seen;
 		view(&seen);
 		assert_string_equal(seen.request_id, "r-1");
-		// Asked for again, it tries again, with what is said from now on.
+		// What was final has been told; what was not is heard again.
+		assert_words(0, (unsigned)(world.final_known_ms + WORD_MS - SPOKEN_MS) / WORD_MS);
+		assert_true(seen.transcript.segments > 0);
+		// Asked for again, it tries again, with all that the replay has.
 		world.fault = NO_FAULT;
-		world.gap_allowed = true;
 		soniox_stream_retry(stream);
 		steps(2000, true);
 		assert_int_equal(soniox_stream_state(stream), SONIOX_LIVE);
 		assert_int_equal(world.opened, 2);
 		until_ended(20000);
+		assert_words(0, 44);
 		finish();
 	}
 }

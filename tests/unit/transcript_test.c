@@ -146,11 +146,25 @@ static void segments_end_where_a_reader_expects(void **state)
 static void quiet_ends_a_segment(void **state)
 {
 	hear(" hello;0;100;f");
-	uint64_t due = transcript_poll(transcript, now);
+	uint64_t due = transcript_poll(transcript, true, now);
 	assert_string_equal(finals, "");
 	assert_in_range(due, now + S, now + 5 * S);
-	assert_int_equal(transcript_poll(transcript, due), UINT64_MAX);
+	assert_int_equal(transcript_poll(transcript, true, due), UINT64_MAX);
 	assert_string_equal(finals, "hello|");
+}
+
+static void what_is_final_does_not_wait_for_a_lost_connection(void **state)
+{
+	hear(" one;0;500;f\n tw;500;700;n");
+	assert_int_equal(transcript_poll(transcript, true, now + 60 * S), UINT64_MAX);
+	assert_string_equal(finals, "");
+	uint64_t due = transcript_poll(transcript, false, now);
+	assert_in_range(due, now + S, now + 5 * S);
+	assert_int_equal(transcript_poll(transcript, false, due), UINT64_MAX);
+	assert_string_equal(finals, "one|");
+	transcript_connected(transcript, 500); // and what was not is heard again
+	hear(" two;0;400;f\n<end>;0;0;f");
+	assert_string_equal(finals, "one|two|");
 }
 
 static void repeats_of_one_connection_are_left_out(void **state)
@@ -356,6 +370,7 @@ int main(void)
 		TEST(marks_are_no_text),
 		TEST(segments_end_where_a_reader_expects),
 		TEST(quiet_ends_a_segment),
+		TEST(what_is_final_does_not_wait_for_a_lost_connection),
 		TEST(repeats_of_one_connection_are_left_out),
 		TEST(the_next_connection_repeats_nothing),
 		TEST(late_finals_are_taken),
