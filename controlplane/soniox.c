@@ -73,6 +73,7 @@ int soniox_init(const struct config *config, struct err *err)
 		.key = config->soniox.key,
 		.ca_file = config->soniox.ca_file,
 		.audio = (enum soniox_audio)config->soniox.audio,
+		.ring_ms = config->audio.ring_ms,
 		.replay_ms = config->soniox.replay_ms,
 		.rotate_ms = config->soniox.rotate_ms,
 		.idle_ms = config->soniox.idle_ms,

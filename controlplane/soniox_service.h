@@ -25,6 +25,7 @@ struct soniox_service {
 	struct soniox_ops ops;
 	const char *url, *key, *ca_file; // borrowed
 	enum soniox_audio audio;
+	uint32_t ring_ms;   // of the slots: what a stream does not take off its ring in time is gone
 	uint32_t replay_ms; // kept for a new connection
 	uint32_t rotate_ms; // a connection is replaced after this, well before 300 minutes; 0: never
 	uint32_t idle_ms;   // without audio a connection is ended after this; 0: never

@@ -19,6 +19,7 @@
 #define MS UINT64_C(1000000)
 #define RUN_BUSY_NS (20 * MS)
 #define RUN_IDLE_NS (100 * MS)
+#define RUNS_PER_RING 3      // the oldest of a short ring is not overwritten before it is taken, although a run may be late
 #define TAIL_MS 150          // no more audio for so long: what is left goes out although it fills no message
 #define GAP_FINALIZE_MS 1500 // no more audio for so long: what was said becomes final
 #define FINALIZE_LEAST_MS 5000
@@ -569,10 +570,11 @@ uint64_t soniox_stream_run(struct soniox_stream *stream)
 	else
 		run_waiting(stream, now);
 	(void)transcript_poll(stream->transcript, stream->state == SONIOX_LIVE || stream->state == SONIOX_FINISHING, now);
+	uint64_t idle_ns = MIN_OF(RUN_IDLE_NS, stream->service->ring_ms * MS / RUNS_PER_RING);
 	if (stream->state != SONIOX_LIVE)
-		return now + RUN_IDLE_NS;
+		return now + idle_ns;
 	uint64_t pending = (soniox_replay_head(stream->replay) - stream->link->sent) * MS / SONIOX_SAMPLES_PER_MS;
-	return now + MAX_OF(RUN_BUSY_NS, RUN_IDLE_NS - MIN_OF(pending, RUN_IDLE_NS));
+	return now + MIN_OF(idle_ns, MAX_OF(RUN_BUSY_NS, RUN_IDLE_NS - MIN_OF(pending, RUN_IDLE_NS)));
 }
 
 // ---- asked for

@@ -29,6 +29,7 @@
 #define MESSAGE_BYTES 4096
 #define ROTATE_MS (290u * 60000) // as configured by default
 #define REPLAY_MS 30000          // also
+#define RING_MS 10000            // also
 
 enum fault {
 	NO_FAULT, RESET, STALL, DUPLICATE, LATE, REFUSED, SILENT_SERVER, JUNK, NOT_FINISHED, ERROR_FRAME,
@@ -432,6 +433,7 @@ static void steps(unsigned ms, bool speaking)
 }
 
 static bool with_opus;
+static uint32_t ring_ms = RING_MS;
 
 static void begin(uint32_t seed)
 {
@@ -447,10 +449,10 @@ static void begin(uint32_t seed)
 	spoken_ms = next_run_ns = last_seq = 0;
 	service = (struct soniox_service){
 		.ops = {fake_connect, fake_send, fake_send_text, fake_queued, fake_close, fake_now, fake_random},
-		.url = "ws://127.0.0.1/", .key = "key", .ca_file = "", .replay_ms = REPLAY_MS, .idle_ms = 300000, .stall_ms = 10000,
-		.connect_limit_ms = 10000, .history_segments = 1000, .history_bytes = 1 << 20};
+		.url = "ws://127.0.0.1/", .key = "key", .ca_file = "", .ring_ms = ring_ms, .replay_ms = REPLAY_MS,
+		.idle_ms = 300000, .stall_ms = 10000, .connect_limit_ms = 10000, .history_segments = 1000, .history_bytes = 1 << 20};
 	assert_int_equal(soniox_admission_init(&service.admission, 10, 100), 0);
-	pcm = pcm_create(10000);
+	pcm = pcm_create(ring_ms);
 	opus = with_opus ? pcm_create(2000) : NULL;
 	stream = soniox_stream_create(&service, "u", pcm, opus, &options, &err);
 	assert_non_null(stream);

@@ -173,6 +173,7 @@ static int start(void **state)
 	if (read(ends[0], &port, sizeof(port)) != sizeof(port) || port == 0)
 		return -1;
 	snprintf(url, sizeof(url), "ws://127.0.0.1:%u/transcribe-websocket", port);
+	config.audio.ring_ms = 10000;
 	config.soniox.enabled = SONIOX_ALWAYS;
 	config.soniox.url = url;
 	config.soniox.key = key;

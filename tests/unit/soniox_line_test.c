@@ -30,6 +30,7 @@
 #define MS UINT64_C(1000000)
 #define USERS_MAX 100
 #define CELLS 500 // 10 s
+#define RING_MS 10000
 #define NUMBER_STEP 100000u
 #define TICK_VOICE_NS (20 * MS) // at most: a starved test lets time stand still
 #define END_LIMIT_MS 60000
@@ -209,9 +210,9 @@ static void service_begin(struct soniox_service *service, bool packets)
 	const struct choir *choir = &world.choir;
 	*service = (struct soniox_service){
 		.ops = {tapped_connect, ws_send, ws_send_text, ws_queued_bytes, ws_close, voice_now, next_random},
-		.url = world.url, .key = "standin-key", .ca_file = "", .audio = packets ? SONIOX_OGG_OPUS : SONIOX_PCM, .replay_ms = 30000,
-		.rotate_ms = choir->rotate_ms, .idle_ms = 300000, .stall_ms = 10000, .connect_limit_ms = 20000, .history_segments = 4000,
-		.history_bytes = 1 << 20};
+		.url = world.url, .key = "standin-key", .ca_file = "", .audio = packets ? SONIOX_OGG_OPUS : SONIOX_PCM,
+		.ring_ms = RING_MS, .replay_ms = 30000, .rotate_ms = choir->rotate_ms, .idle_ms = 300000, .stall_ms = 10000,
+		.connect_limit_ms = 20000, .history_segments = 4000, .history_bytes = 1 << 20};
 	unsigned places = choir->places > 0 ? choir->places : 10, per_minute = choir->per_minute > 0 ? choir->per_minute : 100;
 	assert_int_equal(soniox_admission_init(&service->admission, places, per_minute), 0);
 }
@@ -233,8 +234,8 @@ static void user_begin(struct user *user, unsigned index)
 	*user = (struct user){.number = index * NUMBER_STEP, .service = &world.services[shared ? 0 : index]};
 	if (!shared || index == 0)
 		service_begin(user->service, packets);
-	user->pcm = pcm_create(10000);
-	user->opus = packets ? pcm_create(10000) : NULL;
+	user->pcm = pcm_create(RING_MS);
+	user->opus = packets ? pcm_create(RING_MS) : NULL;
 	user->stream = soniox_stream_create(user->service, "u", user->pcm, user->opus, &options, &err);
 	assert_non_null(user->stream);
 	user->listener = (struct transcript_listener){.segment = on_segment, .end = on_end, .arg = user};

@@ -23,6 +23,25 @@ static void undisturbed(void **state)
 	finish();
 }
 
+// 0.1 s, the least that can be configured: five cells, of which one may be in the writer's hands.
+static void the_shortest_ring(void **state)
+{
+	ring_ms = 100;
+	begin(1);
+	ring_ms = RING_MS;
+	steps(10000, true);
+	steps(10000, false);
+	world.fault = RESET;
+	world.fault_ns = world.now_ns + 5000 * MS;
+	steps(20000, true);
+	until_ended(10000);
+	assert_words(0, 60);
+	struct soniox_view seen;
+	view(&seen);
+	assert_int_equal(seen.lost_ms + seen.uncertain_ms, 0);
+	finish();
+}
+
 static void each_fault_at_many_moments(void **state)
 {
 	static const struct {
@@ -373,6 +392,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(undisturbed),
+		cmocka_unit_test(the_shortest_ring),
 		cmocka_unit_test(each_fault_at_many_moments),
 		cmocka_unit_test(refused_for_good),
 		cmocka_unit_test(no_audio_no_connection),

@@ -159,6 +159,7 @@ static int setup(void **state)
 	if (server_start(&server, &err) < 0)
 		fail_msg("%s", err.text);
 	snprintf(url, sizeof(url), "ws://127.0.0.1:%u/transcribe-websocket", server_port());
+	config.audio.ring_ms = 10000;
 	config.soniox.enabled = SONIOX_ON_REQUEST;
 	config.soniox.url = url;
 	config.soniox.key = key;

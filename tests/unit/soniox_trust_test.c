@@ -107,7 +107,7 @@ static void begin(const char *ca_file)
 	struct err err = {""};
 	service = (struct soniox_service){
 		.ops = {ws_connect, ws_send, ws_send_text, ws_queued_bytes, ws_close, clock_mono_ns, fixed_random}, .url = url,
-		.key = "standin-key", .ca_file = ca_file, .replay_ms = 30000, .stall_ms = 10000, .connect_limit_ms = 10000,
+		.key = "standin-key", .ca_file = ca_file, .ring_ms = 10000, .replay_ms = 30000, .stall_ms = 10000, .connect_limit_ms = 10000,
 		.history_segments = 100, .history_bytes = 1 << 16};
 	assert_int_equal(soniox_admission_init(&service.admission, 10, 100), 0);
 	struct pcm *pcm = pcm_create(10000);
