@@ -172,8 +172,8 @@ static double row(unsigned table, const char *path, const char *target, const ch
 
 int main(int argc, char **argv)
 {
-	static const char *const attacks[] = {"rapid-reset", "hpack-burn", "hpack-varint", "big-messages", "silent-streams", "half-open",
-		"ping-flood", "settings-flood", "garbage"};
+	static const char *const attacks[] = {"rapid-reset", "hpack-burn", "hpack-varint", "big-messages", "gzip-bomb", "silent-streams",
+		"half-open", "ping-flood", "settings-flood", "garbage"};
 	char folder[] = "/tmp/relay-hostile-bench-XXXXXX", path[96], target[108], lock[108], empty[] = "";
 	if (argc == 5 && strcmp(argv[1], "--listen") == 0)
 		return listen_main(argv[2], (unsigned)strtoul(argv[3], NULL, 10), argv[4]);

@@ -9,12 +9,12 @@
 
 #include "controlplane/grpc_call.h"
 
-#include <grpc/byte_buffer_reader.h>
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "controlplane/grpc_message.h"
 #include "controlplane/log.h"
 #include "controlplane/svc_stream.h"
 
@@ -203,17 +203,17 @@ static void on_close(struct call_tag *tag, bool ok)
 	call_unref(call);
 }
 
-// The message's bytes in one piece. The buffer is used up.
-static bool flatten(grpc_byte_buffer *buffer, grpc_slice *ret_slice)
+// What is wrong with a message that cannot be read.
+static void refuse_message(struct call *call, int rc) RUNS_ON(io_role);
+static void refuse_message(struct call *call, int rc)
 {
-	grpc_byte_buffer_reader reader;
-	bool ok = grpc_byte_buffer_reader_init(&reader, buffer) != 0; // fails on bad compression
-	if (ok) {
-		*ret_slice = grpc_byte_buffer_reader_readall(&reader);
-		grpc_byte_buffer_reader_destroy(&reader);
-	}
-	grpc_byte_buffer_destroy(buffer);
-	return ok;
+	if (rc == -EBADMSG)
+		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "the message does not decompress");
+	else if (rc == -EMSGSIZE)
+		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "decompressed the message is larger than max (%u)",
+			CALL_MESSAGE_BYTES_MAX);
+	else
+		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 static void on_read(struct call_tag *tag, bool ok) RUNS_ON(io_role);
@@ -225,13 +225,14 @@ static void on_read(struct call_tag *tag, bool ok)
 	call->received = NULL;
 	call->reading = false;
 	grpc_slice slice;
+	int rc;
 	if (buffer == NULL) {
 		if (call->method->half_closed != NULL && !call->finished)
 			call->method->half_closed(call);
 	} else if (!ok || call->finished) {
 		grpc_byte_buffer_destroy(buffer);
-	} else if (!flatten(buffer, &slice)) {
-		call_finish(call, GRPC_STATUS_INVALID_ARGUMENT, "the message does not decompress");
+	} else if ((rc = grpc_message_read(buffer, CALL_MESSAGE_BYTES_MAX, &slice)) < 0) {
+		refuse_message(call, rc);
 	} else {
 		call->heard = true;
 		call->method->message(call, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));

@@ -13,6 +13,7 @@
 #include "controlplane/grpc_wake.h"
 
 #define GRPC_WORKERS_MAX GRPC_WAKES_MAX
+#define CALL_MESSAGE_BYTES_MAX (1u << 20) // also once decompressed: uplink chunks may be large; everything else is small
 
 struct call;
 struct call_worker;

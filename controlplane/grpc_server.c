@@ -28,7 +28,6 @@
 #define IO_THREADS 2
 #define SLOTS 64
 #define ADMIN_SLOTS 8
-#define MESSAGE_BYTES_MAX (1 << 20) // uplink chunks may be large; everything else is small
 #define POLITE_MS 300 // for open calls to end by themselves: the next process answers within 1.5 s of the signal
 #define CANCELLED_MS 700
 #define ERRORS_PER_SECOND 5         // of gRPC itself, in our log
@@ -119,7 +118,7 @@ static grpc_arg int_arg(const char *key, int value)
 static void server_create(struct call_service *service, const struct config *config)
 {
 	grpc_arg args[] = {
-		int_arg("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+		int_arg("grpc.max_receive_message_length", (int)CALL_MESSAGE_BYTES_MAX),
 		int_arg("grpc.max_send_message_length", -1),
 		// A well-behaved client would queue silently beyond it; past our own limit it hears RESOURCE_EXHAUSTED.
 		int_arg("grpc.max_concurrent_streams", (int)config->grpc.max_streams + 1024),
@@ -130,7 +129,8 @@ static void server_create(struct call_service *service, const struct config *con
 		int_arg("grpc.server_handshake_timeout_ms", 10000),
 		int_arg("grpc.so_reuseport", 0),
 		int_arg("grpc.enable_channelz", 0),
-		int_arg("grpc.per_message_compression", 0), // of what we send; what clients compress is still read
+		int_arg("grpc.per_message_compression", 0), // of what we send
+		int_arg(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0), // gRPC's knows no limit; grpc_message.c reads what clients compress
 	};
 	grpc_channel_args list = {.num_args = ARRAY_SIZE(args), .args = args};
 	service->server = grpc_server_create(&list, NULL);

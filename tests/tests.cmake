@@ -62,7 +62,7 @@ endif()
 
 # A hostile gRPC client, for tests/e2e and bench/.
 add_executable(grpc-attack tests/support/grpc_attack.c)
-target_link_libraries(grpc-attack PRIVATE relay_flags)
+target_link_libraries(grpc-attack PRIVATE relay_flags PkgConfig::ZLIB)
 # Stops one thread of relayd.
 add_executable(thread-stall tests/support/thread_stall.c)
 target_link_libraries(thread-stall PRIVATE relay_flags)

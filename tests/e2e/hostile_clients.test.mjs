@@ -77,7 +77,7 @@ async function attack(name, seconds = SECONDS, more = []) {
   return said;
 }
 
-const attacks = ['rapid-reset', 'hpack-burn', 'hpack-varint', 'big-messages', 'silent-streams', 'half-open', 'ping-flood', 'settings-flood', 'garbage'];
+const attacks = ['rapid-reset', 'hpack-burn', 'hpack-varint', 'big-messages', 'gzip-bomb', 'silent-streams', 'half-open', 'ping-flood', 'settings-flood', 'garbage'];
 
 test('no attack costs the one who talks a frame, and relayd has its memory and descriptors back', async () => {
   const fdsBefore = fds();

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "dataplane/base.h"
 
@@ -20,6 +21,8 @@
 #define HALF_OPEN 300
 #define SILENT_STREAMS 5000u
 #define BIG_MESSAGE (10u << 20)
+#define BOMB_BYTES 48000000u
+#define PIECE_BYTES ((size_t)16000) // of a message in one frame
 
 enum frame { DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, PING = 6, WINDOW_UPDATE = 8, CONTINUATION = 9 };
 enum flag { END_STREAM = 1, END_HEADERS = 4 };
@@ -122,8 +125,9 @@ static void linger(int fd)
 }
 
 // The header block of a call, without indexing or Huffman codes. Returns its length.
-static size_t block_write(uint8_t *out, const char *method)
+static size_t block_write(uint8_t *out, const char *method, bool gzip)
 {
+	static const char encoding[] = "\x00\x0d" "grpc-encoding" "\x04" "gzip";
 	static const char rest[] = "\x01\x01h"                       // :authority h
 				   "\x0f\x10\x10" "application/grpc" // content-type
 				   "\x00\x02" "te" "\x08" "trailers";
@@ -134,14 +138,22 @@ static size_t block_write(uint8_t *out, const char *method)
 	out[n++] = (uint8_t)length;
 	n += (size_t)sprintf((char *)out + n, BRIDGE "%s", method);
 	memcpy(out + n, rest, sizeof(rest) - 1);
-	return n + sizeof(rest) - 1;
+	n += sizeof(rest) - 1;
+	if (gzip)
+		memcpy(out + n, encoding, sizeof(encoding) - 1);
+	return n + (gzip ? sizeof(encoding) - 1 : 0);
+}
+
+static bool call_encoded(int fd, uint32_t stream, const char *method, bool gzip)
+{
+	uint8_t block[256];
+	calls++;
+	return frame(fd, HEADERS, END_HEADERS, stream, block, block_write(block, method, gzip));
 }
 
 static bool call(int fd, uint32_t stream, const char *method)
 {
-	uint8_t block[256];
-	calls++;
-	return frame(fd, HEADERS, END_HEADERS, stream, block, block_write(block, method));
+	return call_encoded(fd, stream, method, false);
 }
 
 // ---- the attacks: one connection each; repeated while there is time
@@ -193,6 +205,43 @@ static void big_messages(int fd)
 	for (uint32_t i = 0; open && time_left() && i < 4; i++) {
 		open = call(fd, 2 * i + 1, methods[i % ARRAY_SIZE(methods)]) && frame(fd, DATA, 0, 2 * i + 1, head, sizeof(head)) &&
 		       frame(fd, DATA, 0, 2 * i + 1, piece, sizeof(piece)) && swallow(fd);
+	}
+	hang_up(fd, !open);
+}
+
+// 48 MB of zeros in a message that fits into the first window of a connection. Returns its length.
+static size_t bomb_write(uint8_t *out, size_t size)
+{
+	static const uint8_t zeros[16000];
+	z_stream z = {.next_out = out + 5, .avail_out = (uInt)size - 5};
+	deflateInit2(&z, Z_BEST_COMPRESSION, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY);
+	for (unsigned i = 1; i <= BOMB_BYTES / sizeof(zeros); i++) {
+		z.next_in = (Bytef *)(uintptr_t)zeros;
+		z.avail_in = sizeof(zeros);
+		deflate(&z, i == BOMB_BYTES / sizeof(zeros) ? Z_FINISH : Z_NO_FLUSH);
+	}
+	deflateEnd(&z);
+	out[0] = 1; // compressed
+	put_be32(out + 1, (uint32_t)z.total_out);
+	return 5 + z.total_out;
+}
+
+// A message that is small until it is decompressed, on every kind of call.
+static void gzip_bomb(int fd)
+{
+	static const char *const methods[] = {"JoinRoom", "StreamAudio", "GetStatus"};
+	static uint8_t message[60000];
+	static size_t length;
+	if (length == 0)
+		length = bomb_write(message, sizeof(message));
+	bool open = greet(fd) && call_encoded(fd, 1, methods[calls % ARRAY_SIZE(methods)], true);
+	for (size_t at = 0, piece; open && at < length; at += piece) {
+		piece = MIN_OF(length - at, PIECE_BYTES);
+		open = frame(fd, DATA, 0, 1, message + at, piece);
+	}
+	for (unsigned i = 0; open && time_left() && i < 5; i++) { // else the server would see us gone before it looks at it
+		usleep(10000);
+		open = swallow(fd);
 	}
 	hang_up(fd, !open);
 }
@@ -281,6 +330,7 @@ static const struct {
 	{"hpack-burn", hpack_burn},
 	{"hpack-varint", hpack_varint},
 	{"big-messages", big_messages},
+	{"gzip-bomb", gzip_bomb},
 	{"silent-streams", silent_streams},
 	{"half-open", half_open},
 	{"ping-flood", ping_flood},

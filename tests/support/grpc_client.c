@@ -21,6 +21,9 @@ struct client {
 	grpc_completion_queue *queue;
 };
 
+// What channels that are opened from now on compress with, where it is worth it: a grpc_compression_algorithm.
+static int client_compression;
+
 static inline void client_open_with(struct client *client, const char *target, grpc_channel_credentials *credentials)
 {
 	grpc_arg args[] = {
@@ -28,6 +31,8 @@ static inline void client_open_with(struct client *client, const char *target, g
 		{.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)"grpc.use_local_subchannel_pool", .value.integer = 1},
 		{.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)"grpc.initial_reconnect_backoff_ms", .value.integer = 100},
 		{.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)"grpc.max_receive_message_length", .value.integer = -1},
+		{.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)"grpc.default_compression_algorithm",
+			.value.integer = client_compression},
 	};
 	grpc_channel_args list = {.num_args = ARRAY_SIZE(args), .args = args};
 	client->channel = grpc_channel_create(target, credentials, &list);

@@ -31,7 +31,7 @@
 
 static char folder[64], socket_path[108], admin_path[108], target[128], admin_target[128], empty[] = "", anna_name[] = "anna";
 static struct config config;
-static struct client client, operator;
+static struct client client, compressing, operator;
 static struct fake_user *anna;
 
 // An answer, or a status that says what is missing; never silence, never a fault of ours.
@@ -69,6 +69,10 @@ static void bridge_calls(void)
 	status.user_id = anna_name;
 	ask(&client, BRIDGE "GetStatus", &status.base);
 	ask(&client, BRIDGE "HealthCheck", &health.base);
+	char long_name[60] = {0};
+	memset(long_name, 'a', sizeof(long_name) - 1); // worth compressing
+	status.user_id = long_name;
+	ask(&compressing, BRIDGE "GetStatus", &status.base);
 }
 
 // One message, or the status that came instead; then the caller goes. What was said without memory is not heard: prod says more.
@@ -183,6 +187,9 @@ static void story(void)
 {
 	client_open(&client, target);
 	client_open(&operator, admin_target);
+	client_compression = GRPC_COMPRESS_GZIP;
+	client_open(&compressing, target);
+	client_compression = GRPC_COMPRESS_NONE;
 	join();
 	bridge_calls();
 	audio();
@@ -193,6 +200,7 @@ static void story(void)
 	leave.user_id = anna_name;
 	ask(&client, BRIDGE "LeaveRoom", &leave.base);
 	client_close(&client);
+	client_close(&compressing);
 	client_close(&operator);
 }
 
