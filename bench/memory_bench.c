@@ -252,7 +252,7 @@ static void grpc_streams(void)
 		_exit(client_process(target, start[0], done[1]));
 	struct config config = {
 		.grpc = {.socket = path, .socket_mode = 0600, .socket_group = empty, .tcp = empty, .tls_cert = empty, .workers = 1,
-			.max_connections = 16, .max_streams = STREAMS + 8},
+			.max_connections = 16, .max_streams = 2 * STREAMS},
 		.admin = {.socket = empty},
 	};
 	struct err err = {""};

@@ -21,11 +21,10 @@
 #define STATUS_LIMIT_NS 5000000000u // a peer that does not take our status by then is cut off
 #define TICK_NS 250000000u
 #define TURN_NS 300000u // for events, before streams are looked at again
-#define CALLS_BEYOND_STREAMS 4096
+#define SILENT_TURN 32 // that are ended before streams are looked at again
 
 struct call_stats call_stats;
 _Atomic(bool) call_draining, call_stopped;
-unsigned call_streams_max = 20000;
 
 static struct call_mail inbox_closed; // in place of a list: nobody reads any more
 
@@ -49,6 +48,64 @@ static void unlink_call(struct call *call)
 		call->next->prev = call->prev;
 }
 
+// A call whose first message is waited for, at the end of its worker's list: the oldest is the first.
+static void silent_begin(struct call *call) RUNS_ON(io_role);
+static void silent_begin(struct call *call)
+{
+	struct call_worker *worker = call->worker;
+	call->silent = true;
+	call->opened_ns = clock_mono_ns();
+	call->silent_prev = worker->silent_last;
+	if (worker->silent_last != NULL)
+		worker->silent_last->silent_next = call;
+	else
+		worker->silent_first = call;
+	worker->silent_last = call;
+}
+
+static void silent_end(struct call *call) RUNS_ON(io_role);
+static void silent_end(struct call *call)
+{
+	struct call_worker *worker = call->worker;
+	if (!call->silent)
+		return;
+	call->silent = false;
+	if (call->silent_prev != NULL)
+		call->silent_prev->silent_next = call->silent_next;
+	else
+		worker->silent_first = call->silent_next;
+	if (call->silent_next != NULL)
+		call->silent_next->silent_prev = call->silent_prev;
+	else
+		worker->silent_last = call->silent_prev;
+	call->silent_prev = call->silent_next = NULL;
+}
+
+// A place for one more of a connection that holds *own of them: it may have twice as many as are still free. Alone it gets two
+// thirds; and however many others have all they may, one that comes new gets two thirds of the rest.
+static bool place_take(struct call_places *places, _Atomic(unsigned) *own)
+{
+	unsigned taken = atomic_fetch_add(&places->taken, 1), had = atomic_fetch_add(own, 1);
+	if (taken < places->max && had < 2 * (places->max - taken))
+		return true;
+	atomic_fetch_sub(&places->taken, 1);
+	atomic_fetch_sub(own, 1);
+	return false;
+}
+
+static void places_give(struct call *call)
+{
+	struct grpc_holding *own = grpc_conn_holding(call->conn);
+	if (call->holds_call) {
+		atomic_fetch_sub(&call->service->calls.taken, 1);
+		atomic_fetch_sub(&own->calls, 1);
+	}
+	if (call->holds_stream) {
+		atomic_fetch_sub(&call->service->streams.taken, 1);
+		atomic_fetch_sub(&own->streams, 1);
+	}
+}
+
 static void call_free(struct call *call)
 {
 	if (call->call != NULL)
@@ -68,7 +125,9 @@ void call_unref(struct call *call)
 {
 	if (--call->refs > 0)
 		return;
+	silent_end(call);
 	unlink_call(call);
+	places_give(call);
 	if (call->finished && call->finished_ns != 0)
 		call->worker->finishing--;
 	if (call->method != NULL && call->method->destroy != NULL)
@@ -140,6 +199,7 @@ static void finish_with(struct call *call, grpc_op *ops, size_t count, grpc_stat
 	ops[count].data.send_status_from_server.status = code;
 	ops[count].data.send_status_from_server.status_details = &call->status_text;
 	call->finished = true;
+	silent_end(call);
 	if (start(call, ops, count + 1, &call->status_tag)) {
 		call->finished_ns = clock_mono_ns();
 		call->worker->finishing++;
@@ -194,6 +254,7 @@ static void on_close(struct call_tag *tag, bool ok)
 {
 	struct call *call = CONTAINER_OF(tag, struct call, close_tag);
 	call->closed = true;
+	silent_end(call);
 	call->cancelled = call->was_cancelled != 0 || !ok;
 	// Also when we said something without having heard anything: that is how a reset looks from here.
 	if (call->cancelled && !(call->heard && call->answered))
@@ -224,6 +285,7 @@ static void on_read(struct call_tag *tag, bool ok)
 	grpc_byte_buffer *buffer = call->received;
 	call->received = NULL;
 	call->reading = false;
+	silent_end(call);
 	grpc_slice slice;
 	int rc;
 	if (buffer == NULL) {
@@ -280,6 +342,20 @@ static const struct call_method *find_method(const struct call_service *service,
 	return NULL;
 }
 
+// Whether the call may be: its connection and its service have places for it.
+static bool admit(struct call *call) RUNS_ON(io_role);
+static bool admit(struct call *call)
+{
+	struct grpc_holding *own = grpc_conn_holding(call->conn);
+	call->holds_call = place_take(&call->service->calls, &own->calls);
+	if (call->holds_call && call->method->streaming)
+		call->holds_stream = place_take(&call->service->streams, &own->streams);
+	bool admitted = call->holds_call && (call->holds_stream || !call->method->streaming);
+	if (!admitted)
+		atomic_fetch_add_explicit(&call_stats.calls_refused, 1, memory_order_relaxed);
+	return admitted;
+}
+
 static void on_new(struct call_tag *tag, bool ok) RUNS_ON(io_role);
 static void on_new(struct call_tag *tag, bool ok)
 {
@@ -297,7 +373,7 @@ static void on_new(struct call_tag *tag, bool ok)
 		call->next->prev = call;
 	worker->calls = call;
 	call->refs = 1; // until the end of this function
-	unsigned calls = atomic_fetch_add(&call_stats.calls, 1);
+	atomic_fetch_add(&call_stats.calls, 1);
 	atomic_fetch_add_explicit(&call_stats.calls_total, 1, memory_order_relaxed);
 	char *peer = grpc_call_get_peer(call->call);
 	call->conn = grpc_conn_find(peer);
@@ -308,18 +384,18 @@ static void on_new(struct call_tag *tag, bool ok)
 	if (!start(call, &op, 1, &call->close_tag))
 		goto out;
 	call->method = find_method(call->service, call->details.method);
-	unsigned streams = 0;
 	if (call->method != NULL && call->method->streaming)
-		streams = atomic_fetch_add(&call_stats.streams, 1);
+		atomic_fetch_add(&call_stats.streams, 1);
 	if (call->method == NULL) {
 		call_finish(call, GRPC_STATUS_UNIMPLEMENTED, "unknown method");
-	} else if (streams >= call_streams_max || calls >= call_streams_max + CALLS_BEYOND_STREAMS) {
+	} else if (!admit(call)) {
 		call_finish(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "too many open calls");
 	} else {
 		if (call->method->streaming) {
 			add_initial(call, &op);
 			start(call, &op, 1, &call->initial_tag);
 		}
+		silent_begin(call);
 		call_read(call);
 	}
 out:
@@ -416,6 +492,23 @@ static void cut_stuck(struct call_worker *worker, uint64_t now_ns)
 			grpc_call_cancel_with_status(call->call, GRPC_STATUS_UNAVAILABLE, "the peer does not read", NULL);
 }
 
+// Who never says what it wants holds a place for nothing. Returns when the next one will have had its time.
+static uint64_t end_silent(struct call_worker *worker, uint64_t now_ns) RUNS_ON(io_role);
+static uint64_t end_silent(struct call_worker *worker, uint64_t now_ns)
+{
+	for (unsigned i = 0; worker->silent_first != NULL; i++) {
+		struct call *call = worker->silent_first;
+		uint64_t due_ns = call->opened_ns + CALL_FIRST_MESSAGE_NS;
+		if (now_ns < due_ns || i == SILENT_TURN)
+			return due_ns;
+		silent_end(call);
+		atomic_fetch_add_explicit(&call_stats.calls_silent, 1, memory_order_relaxed);
+		call_finish(call, GRPC_STATUS_DEADLINE_EXCEEDED, "no message came within %u s",
+			(unsigned)(CALL_FIRST_MESSAGE_NS / 1000000000u));
+	}
+	return UINT64_MAX;
+}
+
 // What is not an answer to an event; returns when it wants to run again.
 static uint64_t housekeeping(struct call_worker *worker, uint64_t now_ns, uint64_t *tick_ns) RUNS_ON(io_role);
 static uint64_t housekeeping(struct call_worker *worker, uint64_t now_ns, uint64_t *tick_ns)
@@ -427,20 +520,21 @@ static uint64_t housekeeping(struct call_worker *worker, uint64_t now_ns, uint64
 			if (call->method != NULL && call->method->draining != NULL && !call->finished)
 				call->method->draining(call);
 	}
+	uint64_t silent_ns = end_silent(worker, now_ns);
 	bool due = worker->finishing > 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(worker->arms); i++)
 		due |= worker->arms[i].missing > 0;
 	if (!due)
-		return UINT64_MAX;
+		return silent_ns;
 	if (now_ns < *tick_ns)
-		return *tick_ns;
+		return MIN_OF(*tick_ns, silent_ns);
 	*tick_ns = now_ns + TICK_NS;
 	if (worker->finishing > 0)
 		cut_stuck(worker, now_ns);
 	for (unsigned i = 0; i < ARRAY_SIZE(worker->arms); i++)
 		while (worker->arms[i].missing > 0 && arm(worker, worker->arms[i].service))
 			worker->arms[i].missing--;
-	return *tick_ns;
+	return MIN_OF(*tick_ns, silent_ns);
 }
 
 static gpr_timespec deadline_of(uint64_t next_ns, uint64_t now_ns)

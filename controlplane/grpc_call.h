@@ -19,6 +19,8 @@ struct call;
 struct call_worker;
 struct stream;
 
+#define CALL_FIRST_MESSAGE_NS 5000000000u // a call that has not said by then what it wants is ended
+
 // What a queue gives back: embedded in its owner.
 struct call_tag {
 	void (*fn)(struct call_tag *tag, bool ok);
@@ -55,6 +57,9 @@ struct call {
 	bool reading, writing, initial_sent, finished, closed, cancelled;
 	bool heard, answered; // a message came; we said something
 	// private to grpc_call.c
+	struct call *silent_prev, *silent_next; // while its first message is waited for
+	uint64_t opened_ns;
+	bool silent, holds_call, holds_stream; // the two: of its service's places
 	grpc_call *call;
 	grpc_call_details details;
 	grpc_metadata_array metadata;
@@ -67,6 +72,12 @@ struct call {
 	uint64_t finished_ns;
 };
 
+// Places for calls that many connections want. None of them can take all, and there are always some for one that has few.
+struct call_places {
+	unsigned max;
+	_Atomic(unsigned) taken;
+};
+
 // One gRPC server: its methods and where they are offered. The bridge and Admin are two.
 struct call_service {
 	grpc_server *server;
@@ -74,6 +85,7 @@ struct call_service {
 	const char *const *names;                 // service names, for health and reflection; NULL ends
 	unsigned slots;                           // armed on each worker
 	unsigned workers;                         // offered on the first so many
+	struct call_places calls, streams;        // its own: whoever fills one server locks nobody out of the other
 };
 
 // The rings that a worker's streams read (svc_stream.c), by the place that the rings' writers mark.
@@ -97,6 +109,7 @@ struct call_worker {
 	struct call_tag wake_tag;
 	_Atomic(struct call_mail *) inbox;
 	struct call *calls OWNED_BY(io_role);
+	struct call *silent_first OWNED_BY(io_role), *silent_last OWNED_BY(io_role); // by age
 	struct stream_places places OWNED_BY(io_role); // but for the marks
 	unsigned finishing OWNED_BY(io_role);     // calls whose status is on its way
 	bool seen_draining OWNED_BY(io_role);
@@ -108,6 +121,8 @@ struct call_worker {
 
 struct call_stats {
 	_Atomic(unsigned) calls, streams;
+	_Atomic(uint64_t) calls_refused; // no place was free for them
+	_Atomic(uint64_t) calls_silent;  // ended because no first message came
 	_Atomic(uint64_t) calls_total, messages_sent, frames_sent, frames_in_flight_lost;
 };
 extern struct call_stats call_stats;
@@ -135,7 +150,6 @@ void call_mail_send(struct call_worker *worker, struct call_mail *mail);
 
 // ---- for grpc_server.c
 
-extern unsigned call_streams_max;
 // Arms the slots and serves until the queue shuts down.
 void *call_worker_main(void *worker);
 // End every open call UNAVAILABLE. On the worker, by mail.

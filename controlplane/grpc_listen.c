@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,26 +27,35 @@
 // New connections of one socket: a client that is cut and comes again at once must not have all of our time.
 #define ACCEPTS_PER_SECOND 200
 #define ACCEPTS_BURST 300
-#define IDLE_NS 1000000000u // without a call: it may go when room is needed
+// Without an open call for so long it may go when room is needed: who never called, and who has and may come again.
+#define NEVER_CALLED_NS 1000000000u
+#define IDLE_NS 5000000000u
 
 struct grpc_conn {
 	int fd;  // gRPC's number for it; gRPC owns that descriptor
 	uint32_t serial; // 24 bits: an event may still speak of an earlier connection with the same number
 	int dup; // ours
 	unsigned refs; // under the mutex: one of the table, one of each call
-	uint64_t window_ns, since_ns;
+	enum grpc_listen_who who;
+	struct grpc_holding holding;
+	uint64_t window_ns, idle_ns; // idle_ns: since when it has had no open call
 	unsigned cancels;
 	bool cut, used; // used: has brought a call
 };
+
+static struct grpc_holding strangers; // of connections that are none of ours
 
 static struct {
 	pthread_mutex_t mutex;
 	pthread_t thread;
 	bool running;
 	int epoll_fd, stop_fd, spare_fd;
-	unsigned max_connections;
+	struct {
+		unsigned connections, max;
+	} rooms[GRPC_LISTEN_WHO_COUNT]; // under the mutex, but for max
 	struct {
 		int fd;
+		enum grpc_listen_who who;
 		grpc_server *server;
 		double allowed; // connections that may be taken now
 		uint64_t refilled_ns;
@@ -75,8 +85,10 @@ static int event_add(int fd, uint32_t events, uint64_t key)
 
 static void unref_locked(struct grpc_conn *conn)
 {
-	if (--conn->refs > 0)
+	if (--conn->refs > 0) {
+		conn->idle_ns = clock_mono_ns(); // unless more than the table's is left: then it is looked at no further
 		return;
+	}
 	if (conn->dup >= 0)
 		close(conn->dup);
 	free(conn);
@@ -90,6 +102,7 @@ static void forget_locked(int fd)
 	struct grpc_conn *conn = listener.table[fd];
 	listener.table[fd] = NULL;
 	listener.stats.connections--;
+	listener.rooms[conn->who].connections--;
 	// Closed now and not with the last call: the kernel keeps a socket open as long as any descriptor lives.
 	epoll_ctl(listener.epoll_fd, EPOLL_CTL_DEL, conn->dup, NULL);
 	close(conn->dup);
@@ -97,13 +110,12 @@ static void forget_locked(int fd)
 	unref_locked(conn);
 }
 
-static int remember(int fd)
+static int remember(int fd, enum grpc_listen_who who)
 {
 	struct grpc_conn *conn = malloc(sizeof(*conn));
 	if (conn == NULL)
 		return -ENOMEM;
-	*conn = (struct grpc_conn){.fd = fd, .dup = fcntl(fd, F_DUPFD_CLOEXEC, 0), .refs = 1,
-		.since_ns = clock_mono_ns()};
+	*conn = (struct grpc_conn){.fd = fd, .dup = fcntl(fd, F_DUPFD_CLOEXEC, 0), .refs = 1, .who = who, .idle_ns = clock_mono_ns()};
 	if (conn->dup < 0) {
 		free(conn);
 		return -EMFILE;
@@ -129,6 +141,7 @@ static int remember(int fd)
 	if (rc == 0) {
 		listener.table[fd] = conn;
 		listener.stats.connections++;
+		listener.rooms[who].connections++;
 		listener.stats.accepted++;
 	} else {
 		unref_locked(conn);
@@ -161,15 +174,26 @@ static void shed(int listen_fd)
 	listener.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-// Full: who has been here longest without ever calling goes, so that half-open connections keep nobody out.
-static bool make_room(void)
+// Whether nobody would miss it: no call is open (the table's is the only reference), nothing it sent waits to be read.
+static bool may_go(const struct grpc_conn *conn, uint64_t now_ns)
+{
+	int waiting = 0;
+	return conn->refs == 1 && now_ns - conn->idle_ns > (conn->used ? IDLE_NS : NEVER_CALLED_NS) &&
+		(!conn->used || (ioctl(conn->dup, FIONREAD, &waiting) == 0 && waiting == 0));
+}
+
+// Full: who has been here longest without ever calling goes, else who has had no call for longest and connects anew when it calls
+// again. So neither half-open connections nor those that called once keep anybody out.
+static bool make_room(enum grpc_listen_who who)
 {
 	struct grpc_conn *idle = NULL;
 	uint64_t now = clock_mono_ns();
 	pthread_mutex_lock(&listener.mutex);
 	for (size_t fd = 0; fd < listener.table_len; fd++) {
 		struct grpc_conn *conn = listener.table[fd];
-		if (conn != NULL && !conn->used && now - conn->since_ns > IDLE_NS && (idle == NULL || conn->since_ns < idle->since_ns))
+		if (conn == NULL || conn->who != who || !may_go(conn, now))
+			continue;
+		if (idle == NULL || (conn->used == idle->used ? conn->idle_ns < idle->idle_ns : idle->used))
 			idle = conn;
 	}
 	if (idle != NULL) {
@@ -195,9 +219,18 @@ static bool may_accept(unsigned index)
 	return true;
 }
 
+static bool is_full(enum grpc_listen_who who)
+{
+	pthread_mutex_lock(&listener.mutex);
+	bool full = listener.rooms[who].connections >= listener.rooms[who].max;
+	pthread_mutex_unlock(&listener.mutex);
+	return full;
+}
+
 static void accept_some(unsigned index)
 {
 	int listen_fd = listener.listeners[index].fd;
+	enum grpc_listen_who who = listener.listeners[index].who;
 	for (unsigned i = 0; i < 64; i++) {
 		if (!may_accept(index)) {
 			usleep(1000000 / ACCEPTS_PER_SECOND); // level-triggered, as below
@@ -213,11 +246,11 @@ static void accept_some(unsigned index)
 		}
 		if (listener.spare_fd < 0)
 			listener.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		if (listener.stats.connections >= listener.max_connections && !make_room()) {
-			refuse(fd, "grpc.max_connections reached");
+		if (is_full(who) && !make_room(who)) {
+			refuse(fd, who == GRPC_LISTEN_CALLERS ? "grpc.max_connections reached" : "the operator has too many connections");
 			continue;
 		}
-		int rc = remember(fd);
+		int rc = remember(fd, who);
 		if (rc < 0) {
 			refuse(fd, strerror(-rc));
 			continue;
@@ -258,13 +291,14 @@ static void *accept_main(void *arg)
 	}
 }
 
-int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, struct err *err)
+int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, enum grpc_listen_who who, struct err *err)
 {
 	unsigned index = listener.listener_count;
 	if (index == LISTENERS_MAX)
 		return err_set(err, -ENOSPC, "too many listening sockets");
 	listener.listeners[index].fd = socket->fd;
 	listener.listeners[index].server = server;
+	listener.listeners[index].who = who;
 	listener.listeners[index].allowed = ACCEPTS_BURST;
 	listener.listeners[index].refilled_ns = clock_mono_ns();
 	listener.listener_count++;
@@ -280,7 +314,8 @@ void grpc_listen_leave(const struct grpc_socket *socket)
 
 int grpc_listen_start(unsigned max_connections, struct err *err)
 {
-	listener.max_connections = max_connections;
+	listener.rooms[GRPC_LISTEN_CALLERS].max = max_connections;
+	listener.rooms[GRPC_LISTEN_OPERATOR].max = GRPC_LISTEN_OPERATOR_MAX;
 	listener.listener_count = 0;
 	listener.stats = (struct grpc_listen_stats){0};
 	listener.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -348,6 +383,11 @@ void grpc_conn_unref(struct grpc_conn *conn)
 	pthread_mutex_lock(&listener.mutex);
 	unref_locked(conn);
 	pthread_mutex_unlock(&listener.mutex);
+}
+
+struct grpc_holding *grpc_conn_holding(struct grpc_conn *conn)
+{
+	return conn != NULL ? &conn->holding : &strangers;
 }
 
 void grpc_conn_cancelled(struct grpc_conn *conn, uint64_t now_ns)

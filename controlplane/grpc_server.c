@@ -28,6 +28,9 @@
 #define IO_THREADS 2
 #define SLOTS 64
 #define ADMIN_SLOTS 8
+#define CALLS_BEYOND_STREAMS 4096
+#define ADMIN_STREAMS 256 // relayctl's, each of a process of its own
+#define ADMIN_CALLS 1024
 #define POLITE_MS 300 // for open calls to end by themselves: the next process answers within 1.5 s of the signal
 #define CANCELLED_MS 700
 #define ERRORS_PER_SECOND 5         // of gRPC itself, in our log
@@ -48,7 +51,8 @@ static const char *const admin_names[] = {
 	"relay.v1.Admin", "relay.v1.Transcripts", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection", NULL};
 
 static struct call_service bridge = {.methods = bridge_methods, .names = bridge_names, .slots = SLOTS};
-static struct call_service admin = {.methods = admin_methods, .names = admin_names, .slots = ADMIN_SLOTS, .workers = 1};
+static struct call_service admin = {.methods = admin_methods, .names = admin_names, .slots = ADMIN_SLOTS, .workers = 1,
+	.calls.max = ADMIN_CALLS, .streams.max = ADMIN_STREAMS};
 
 // Workers live as long as the process: packet cores may hold their wakers, control may mail them late.
 static struct call_worker workers[GRPC_WORKERS_MAX];
@@ -224,11 +228,11 @@ static int accept_all(const struct config *config, struct err *err)
 {
 	int rc = grpc_listen_start(config->grpc.max_connections, err);
 	if (rc == 0 && server.unix_socket.fd >= 0)
-		rc = grpc_listen_add(&server.unix_socket, bridge.server, err);
+		rc = grpc_listen_add(&server.unix_socket, bridge.server, GRPC_LISTEN_CALLERS, err);
 	if (rc == 0 && server.tcp_socket.fd >= 0)
-		rc = grpc_listen_add(&server.tcp_socket, bridge.server, err);
+		rc = grpc_listen_add(&server.tcp_socket, bridge.server, GRPC_LISTEN_CALLERS, err);
 	if (rc == 0 && server.admin_socket.fd >= 0)
-		rc = grpc_listen_add(&server.admin_socket, admin.server, err);
+		rc = grpc_listen_add(&server.admin_socket, admin.server, GRPC_LISTEN_OPERATOR, err);
 	return rc;
 }
 
@@ -261,7 +265,7 @@ ROLE_UNCHECKED static void worker_reset(struct call_worker *worker, unsigned ind
 {
 	worker->index = index;
 	worker->wake_tag.fn = on_wake;
-	worker->calls = NULL;
+	worker->calls = worker->silent_first = worker->silent_last = NULL;
 	worker->places.count = 0;
 	worker->wake.waker.marks = worker->places.marks;
 	worker->finishing = 0;
@@ -285,7 +289,8 @@ int grpc_server_launch(const struct config *config, struct err *err)
 	server.unix_socket = server.tcp_socket = server.admin_socket = GRPC_SOCKET_NONE;
 	server.port = server.shutdowns = server.io_started = server.workers_started = 0;
 	server.worker_count = MIN_OF(MAX_OF(config->grpc.workers, 1), GRPC_WORKERS_MAX);
-	call_streams_max = config->grpc.max_streams;
+	bridge.streams.max = config->grpc.max_streams;
+	bridge.calls.max = config->grpc.max_streams + CALLS_BEYOND_STREAMS;
 	atomic_store(&call_draining, false);
 	atomic_store(&call_stopped, false);
 	atomic_store(&server.handed_over, false);

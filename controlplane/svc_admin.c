@@ -139,6 +139,8 @@ static void status_answer(struct query *query)
 	facts->calls = atomic_load(&call_stats.calls);
 	facts->streams = atomic_load(&call_stats.streams);
 	facts->calls_total = atomic_load(&call_stats.calls_total);
+	facts->calls_refused = atomic_load(&call_stats.calls_refused);
+	facts->calls_silent = atomic_load(&call_stats.calls_silent);
 	facts->messages_sent = atomic_load(&call_stats.messages_sent);
 	facts->frames_sent = atomic_load(&call_stats.frames_sent);
 	facts->frames_in_flight_lost = atomic_load(&call_stats.frames_in_flight_lost);

@@ -138,6 +138,8 @@ static void pack_server(const struct admin_facts *facts, struct admin_status_pag
 	server->calls = facts->calls;
 	server->streams = facts->streams;
 	server->calls_total = facts->calls_total;
+	server->calls_refused = facts->calls_refused;
+	server->calls_silent = facts->calls_silent;
 	server->connections_total = facts->listen.accepted;
 	server->connections_refused = facts->listen.refused;
 	server->connections_cut = facts->listen.cut;

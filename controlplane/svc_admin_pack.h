@@ -20,7 +20,7 @@ struct admin_facts {
 	struct grpc_listen_stats listen;
 	struct drop_watch_view watch;
 	unsigned calls, streams;
-	uint64_t calls_total, messages_sent, frames_sent, frames_in_flight_lost;
+	uint64_t calls_total, calls_refused, calls_silent, messages_sent, frames_sent, frames_in_flight_lost;
 	uint64_t uptime_s, control_lag_max_us;
 	bool draining;
 };

@@ -90,6 +90,8 @@ static json_t *grpc(const Relay__V1__Server *from)
 	put(object, "connections_cut", INT(from->connections_cut));
 	put(object, "calls", INT(from->calls));
 	put(object, "calls_total", INT(from->calls_total));
+	put(object, "calls_refused", INT(from->calls_refused));
+	put(object, "calls_silent", INT(from->calls_silent));
 	put(object, "streams", INT(from->streams));
 	put(object, "messages_sent", INT(from->messages_sent));
 	put(object, "frames_sent", INT(from->frames_sent));

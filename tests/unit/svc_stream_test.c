@@ -40,7 +40,7 @@ static int launch(unsigned workers)
 	snprintf(target, sizeof(target), "unix:%s", socket_path);
 	config = (struct config){
 		.grpc = {.socket = socket_path, .socket_mode = 0600, .socket_group = empty, .tcp = empty, .tls_cert = empty,
-			.workers = workers, .max_connections = 16, .max_streams = 4},
+			.workers = workers, .max_connections = 16, .max_streams = 6}, // one connection has 4 of them
 		.admin = {.socket = empty},
 	};
 	grpc_init();
