@@ -9,6 +9,7 @@
 
 #include "controlplane/grpc_listen.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <grpc/grpc_posix.h>
 #include <grpc/grpc_security.h>
@@ -20,6 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "controlplane/grpc_tls.h"
 #include "controlplane/log.h"
 
 #define LISTENERS_MAX 4
@@ -31,8 +33,15 @@
 #define NEVER_CALLED_NS 1000000000u
 #define IDLE_NS 5000000000u
 
+// Who is at the other end of a TCP socket; port 0: not known.
+struct peer {
+	struct in6_addr address; // of IPv4: mapped
+	unsigned port;
+};
+
 struct grpc_conn {
 	int fd;  // gRPC's number for it; gRPC owns that descriptor
+	struct peer peer;
 	uint32_t serial; // 24 bits: an event may still speak of an earlier connection with the same number
 	int dup; // ours
 	unsigned refs; // under the mutex: one of the table, one of each call
@@ -43,10 +52,11 @@ struct grpc_conn {
 	bool cut, used; // used: has brought a call
 };
 
-static struct grpc_holding strangers; // of connections that are none of ours
+static struct grpc_holding strangers; // of connections that are not in the table any more
 
 static struct {
 	pthread_mutex_t mutex;
+	pthread_mutex_t accepting; // held while one connection is taken: whoever says leave waits for it
 	pthread_t thread;
 	bool running;
 	int epoll_fd, stop_fd, spare_fd;
@@ -56,7 +66,9 @@ static struct {
 	struct {
 		int fd;
 		enum grpc_listen_who who;
+		bool left; // under accepting
 		grpc_server *server;
+		const struct grpc_tls *tls;
 		double allowed; // connections that may be taken now
 		uint64_t refilled_ns;
 	} listeners[LISTENERS_MAX];
@@ -67,7 +79,7 @@ static struct {
 	uint32_t serial;
 	struct grpc_listen_stats stats;
 	uint64_t complained_ns, complained_cut_ns;
-} listener = {.mutex = PTHREAD_MUTEX_INITIALIZER, .epoll_fd = -1, .stop_fd = -1, .spare_fd = -1};
+} listener = {.mutex = PTHREAD_MUTEX_INITIALIZER, .accepting = PTHREAD_MUTEX_INITIALIZER, .epoll_fd = -1, .stop_fd = -1, .spare_fd = -1};
 
 // What an epoll event means: the index of a listener, the stop fd, or a connection's fd and serial.
 enum { EVENT_STOP = 1, EVENT_LISTENER, EVENT_CONN };
@@ -110,12 +122,29 @@ static void forget_locked(int fd)
 	unref_locked(conn);
 }
 
-static int remember(int fd, enum grpc_listen_who who)
+static struct peer peer_of(const struct sockaddr_storage *address)
+{
+	const struct sockaddr_in *in = (const void *)address;
+	const struct sockaddr_in6 *in6 = (const void *)address;
+	struct peer peer = {.port = 0};
+	if (address->ss_family == AF_INET6) {
+		peer.address = in6->sin6_addr;
+		peer.port = ntohs(in6->sin6_port);
+	} else if (address->ss_family == AF_INET) {
+		memcpy(peer.address.s6_addr + 10, (const uint8_t[]){0xff, 0xff}, 2);
+		memcpy(peer.address.s6_addr + 12, &in->sin_addr, 4);
+		peer.port = ntohs(in->sin_port);
+	}
+	return peer;
+}
+
+static int remember(int fd, enum grpc_listen_who who, const struct sockaddr_storage *address)
 {
 	struct grpc_conn *conn = malloc(sizeof(*conn));
 	if (conn == NULL)
 		return -ENOMEM;
-	*conn = (struct grpc_conn){.fd = fd, .dup = fcntl(fd, F_DUPFD_CLOEXEC, 0), .refs = 1, .who = who, .idle_ns = clock_mono_ns()};
+	*conn = (struct grpc_conn){.fd = fd, .dup = fcntl(fd, F_DUPFD_CLOEXEC, 0), .refs = 1, .who = who, .peer = peer_of(address),
+		.idle_ns = clock_mono_ns()};
 	if (conn->dup < 0) {
 		free(conn);
 		return -EMFILE;
@@ -227,35 +256,51 @@ static bool is_full(enum grpc_listen_who who)
 	return full;
 }
 
-static void accept_some(unsigned index)
+// Takes one connection. False: there is none, or none for us.
+static bool accept_one(unsigned index)
 {
 	int listen_fd = listener.listeners[index].fd;
 	enum grpc_listen_who who = listener.listeners[index].who;
+	struct sockaddr_storage address = {0};
+	socklen_t bytes = sizeof(address);
+	if (listener.listeners[index].left)
+		return false;
+	int fd = accept4(listen_fd, (struct sockaddr *)&address, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			shed(listen_fd);
+			usleep(10000); // level-triggered: do not spin while there is nothing to give
+		}
+		return false; // EAGAIN; ECONNABORTED and its like come again
+	}
+	if (listener.spare_fd < 0)
+		listener.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (is_full(who) && !make_room(who)) {
+		refuse(fd, who == GRPC_LISTEN_CALLERS ? "grpc.max_connections reached" : "the operator has too many connections");
+		return true;
+	}
+	int rc = remember(fd, who, &address);
+	if (rc < 0)
+		refuse(fd, strerror(-rc));
+	else if (listener.listeners[index].tls != NULL)
+		grpc_tls_take(listener.listeners[index].tls, listen_fd, fd);
+	else
+		grpc_server_add_channel_from_fd(listener.listeners[index].server, fd, listener.credentials);
+	return true;
+}
+
+static void accept_some(unsigned index)
+{
 	for (unsigned i = 0; i < 64; i++) {
 		if (!may_accept(index)) {
 			usleep(1000000 / ACCEPTS_PER_SECOND); // level-triggered, as below
 			return;
 		}
-		int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-				shed(listen_fd);
-				usleep(10000); // level-triggered: do not spin while there is nothing to give
-			}
-			return; // EAGAIN; ECONNABORTED and its like come again
-		}
-		if (listener.spare_fd < 0)
-			listener.spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		if (is_full(who) && !make_room(who)) {
-			refuse(fd, who == GRPC_LISTEN_CALLERS ? "grpc.max_connections reached" : "the operator has too many connections");
-			continue;
-		}
-		int rc = remember(fd, who);
-		if (rc < 0) {
-			refuse(fd, strerror(-rc));
-			continue;
-		}
-		grpc_server_add_channel_from_fd(listener.listeners[index].server, fd, listener.credentials);
+		pthread_mutex_lock(&listener.accepting);
+		bool more = accept_one(index);
+		pthread_mutex_unlock(&listener.accepting);
+		if (!more)
+			return;
 	}
 }
 
@@ -291,14 +336,17 @@ static void *accept_main(void *arg)
 	}
 }
 
-int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, enum grpc_listen_who who, struct err *err)
+int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, const struct grpc_tls *tls, enum grpc_listen_who who,
+	struct err *err)
 {
 	unsigned index = listener.listener_count;
 	if (index == LISTENERS_MAX)
 		return err_set(err, -ENOSPC, "too many listening sockets");
 	listener.listeners[index].fd = socket->fd;
 	listener.listeners[index].server = server;
+	listener.listeners[index].tls = tls;
 	listener.listeners[index].who = who;
+	listener.listeners[index].left = false;
 	listener.listeners[index].allowed = ACCEPTS_BURST;
 	listener.listeners[index].refilled_ns = clock_mono_ns();
 	listener.listener_count++;
@@ -308,8 +356,13 @@ int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, enum 
 
 void grpc_listen_leave(const struct grpc_socket *socket)
 {
-	if (listener.epoll_fd >= 0 && socket->fd >= 0)
-		epoll_ctl(listener.epoll_fd, EPOLL_CTL_DEL, socket->fd, NULL);
+	if (listener.epoll_fd < 0 || socket->fd < 0)
+		return;
+	pthread_mutex_lock(&listener.accepting);
+	epoll_ctl(listener.epoll_fd, EPOLL_CTL_DEL, socket->fd, NULL);
+	for (unsigned i = 0; i < listener.listener_count; i++)
+		listener.listeners[i].left |= listener.listeners[i].fd == socket->fd;
+	pthread_mutex_unlock(&listener.accepting);
 }
 
 int grpc_listen_start(unsigned max_connections, struct err *err)
@@ -361,13 +414,51 @@ void grpc_listen_stop(void)
 	}
 }
 
+// Of "ipv4:1.2.3.4:567" or "ipv6:%5B::1%5D:567". Port 0: it is neither.
+static struct peer parse_peer(const char *text)
+{
+	struct peer peer = {.port = 0};
+	const char *colon = strrchr(text, ':');
+	char host[64] = "::ffff:";
+	size_t n = strncmp(text, "ipv4:", 5) == 0 ? strlen(host) : 0;
+	if (n == 0 && strncmp(text, "ipv6:", 5) != 0)
+		return peer;
+	for (const char *at = text + 5; at < colon && n + 1 < sizeof(host); at++) {
+		if (at[0] == '%' && at[1] != '\0' && strncmp(at, "%25", 3) != 0)
+			at += 2; // a bracket
+		else if (at[0] == '%')
+			break; // a scope
+		else if (at[0] != '[' && at[0] != ']')
+			host[n++] = at[0];
+	}
+	host[n] = '\0';
+	if (inet_pton(AF_INET6, host, &peer.address) == 1)
+		peer.port = (unsigned)strtoul(colon + 1, NULL, 10);
+	return peer;
+}
+
+static struct grpc_conn *find_locked(const char *text)
+{
+	if (strncmp(text, "fd:", 3) == 0) {
+		long fd = strtol(text + 3, NULL, 10);
+		return fd >= 0 && (size_t)fd < listener.table_len ? listener.table[fd] : NULL;
+	}
+	struct peer peer = parse_peer(text);
+	for (size_t fd = 0; peer.port != 0 && fd < listener.table_len; fd++) {
+		struct grpc_conn *conn = listener.table[fd];
+		if (conn != NULL && conn->peer.port == peer.port &&
+			memcmp(&conn->peer.address, &peer.address, sizeof(peer.address)) == 0)
+			return conn;
+	}
+	return NULL;
+}
+
 struct grpc_conn *grpc_conn_find(const char *peer)
 {
-	if (peer == NULL || strncmp(peer, "fd:", 3) != 0)
+	if (peer == NULL)
 		return NULL;
-	long fd = strtol(peer + 3, NULL, 10);
 	pthread_mutex_lock(&listener.mutex);
-	struct grpc_conn *conn = fd >= 0 && (size_t)fd < listener.table_len ? listener.table[fd] : NULL;
+	struct grpc_conn *conn = find_locked(peer);
 	if (conn != NULL) {
 		conn->refs++;
 		conn->used = true;

@@ -13,8 +13,9 @@
 // Calls that a connection may open and cancel before we answered, per second. More is an attack (rapid reset).
 #define GRPC_CANCELS_PER_SECOND 500
 
-// One accepted connection. Known by the number of its fd, which is what gRPC calls its peer.
+// One accepted connection. Known by what gRPC calls its peer: the number of its fd or, with TLS, the peer's address and port.
 struct grpc_conn;
+struct grpc_tls;
 
 // Whose connections count together: whoever takes all of the callers' leaves the operator's.
 enum grpc_listen_who { GRPC_LISTEN_CALLERS, GRPC_LISTEN_OPERATOR, GRPC_LISTEN_WHO_COUNT };
@@ -27,16 +28,17 @@ struct grpc_holding {
 
 // max_connections: of the callers.
 int grpc_listen_start(unsigned max_connections, struct err *err);
-// Accept from a socket into a server. Before or after start; the socket stays the caller's.
-int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, enum grpc_listen_who who, struct err *err);
-// Accept no more from it: who connects waits in its queue for the next process. Any thread.
+// Accept from a socket into a server, with TLS unless tls is NULL. After start; the socket stays the caller's.
+int grpc_listen_add(const struct grpc_socket *socket, grpc_server *server, const struct grpc_tls *tls, enum grpc_listen_who who,
+	struct err *err);
+// Accept no more from it, from the return on: who connects waits in its queue for the next process. Any thread.
 void grpc_listen_leave(const struct grpc_socket *socket);
 void grpc_listen_stop(void);
 
-// The connection of a call whose peer is "fd:N", with a reference, or NULL. Any thread.
+// The connection of a call whose peer is "fd:N" or "ipv4:ADDRESS:PORT", with a reference, or NULL. Any thread.
 struct grpc_conn *grpc_conn_find(const char *peer);
 void grpc_conn_unref(struct grpc_conn *conn); // takes NULL
-// Lives as long as the reference. Of NULL: those that gRPC accepted itself (TLS), which count as one.
+// Lives as long as the reference. Of NULL: connections that ended before their call came, which count as one.
 struct grpc_holding *grpc_conn_holding(struct grpc_conn *conn);
 // One more call was cancelled before it was answered; past the budget the connection is shut down. Takes NULL.
 void grpc_conn_cancelled(struct grpc_conn *conn, uint64_t now_ns);

@@ -9,7 +9,6 @@
 
 #include "controlplane/grpc_server.h"
 
-#include <grpc/grpc_security.h>
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 #include <pthread.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "controlplane/grpc_call.h"
+#include "controlplane/grpc_tls.h"
 #include "controlplane/svc_admin.h"
 #include "controlplane/svc_bridge.h"
 #include "controlplane/svc_health.h"
@@ -64,6 +64,7 @@ static struct {
 	unsigned workers_started, io_started;
 	grpc_completion_queue *io_queues[IO_THREADS];
 	struct grpc_socket unix_socket, tcp_socket, admin_socket;
+	struct grpc_tls tls; // of the bridge
 	unsigned port;
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
@@ -121,6 +122,7 @@ static grpc_arg int_arg(const char *key, int value)
 
 static void server_create(struct call_service *service, const struct config *config)
 {
+	static struct grpc_tls unused;
 	grpc_arg args[] = {
 		int_arg("grpc.max_receive_message_length", (int)CALL_MESSAGE_BYTES_MAX),
 		int_arg("grpc.max_send_message_length", -1),
@@ -133,8 +135,9 @@ static void server_create(struct call_service *service, const struct config *con
 		int_arg("grpc.server_handshake_timeout_ms", 10000),
 		int_arg("grpc.so_reuseport", 0),
 		int_arg("grpc.enable_channelz", 0),
+		grpc_tls_arg(service == &bridge ? &server.tls : &unused),
 		int_arg("grpc.per_message_compression", 0), // of what we send
-		int_arg(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0), // gRPC's knows no limit; grpc_message.c reads what clients compress
+		int_arg(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0), // it knows no limit: grpc_message.c does it
 	};
 	grpc_channel_args list = {.num_args = ARRAY_SIZE(args), .args = args};
 	service->server = grpc_server_create(&list, NULL);
@@ -158,66 +161,23 @@ static void queues_create(void)
 		server.io_queues[i] = grpc_completion_queue_create_for_next(NULL);
 }
 
-// ---- TLS: gRPC's own listener, since handed-over descriptors can only be plaintext
-
-static char *file_read(const char *path, struct err *err)
-{
-	FILE *file = fopen(path, "re");
-	char *text = file != NULL ? calloc(1, 1 << 20) : NULL;
-	if (text == NULL || fread(text, 1, (1 << 20) - 1, file) == 0) {
-		err_set(err, EIO, "%s: %s", path, errno != 0 ? strerror(errno) : "empty");
-		free(text);
-		text = NULL;
-	}
-	if (file != NULL)
-		fclose(file);
-	return text;
-}
+// ---- sockets
 
 static bool given(const char *text)
 {
 	return text != NULL && text[0] != '\0';
 }
 
-static int listen_tls(const struct config *config, struct err *err)
-{
-	bool mutual = given(config->grpc.tls_client_ca);
-	errno = 0;
-	char *cert = file_read(config->grpc.tls_cert, err);
-	char *key = cert != NULL ? file_read(config->grpc.tls_key, err) : NULL;
-	char *ca = key != NULL && mutual ? file_read(config->grpc.tls_client_ca, err) : NULL;
-	int rc = cert == NULL || key == NULL || (mutual && ca == NULL) ? -EINVAL : 0;
-	if (rc == 0) {
-		grpc_ssl_pem_key_cert_pair pair = {.private_key = key, .cert_chain = cert};
-		grpc_server_credentials *credentials = grpc_ssl_server_credentials_create_ex(ca, &pair, 1,
-			mutual ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-			       : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
-			NULL);
-		server.port = credentials == NULL ? 0
-						  : (unsigned)grpc_server_add_http2_port(bridge.server, config->grpc.tcp, credentials);
-		if (credentials != NULL)
-			grpc_server_credentials_release(credentials);
-		if (server.port == 0)
-			rc = err_set(err, -EADDRNOTAVAIL, "%s: TLS cannot listen: address in use, or bad certificate or key",
-				config->grpc.tcp);
-	}
-	free(cert);
-	free(key);
-	free(ca);
-	return rc;
-}
-
 static int listen_all(const struct config *config, struct err *err)
 {
 	bool tls = given(config->grpc.tls_cert);
-	int rc = 0;
-	if (given(config->grpc.socket))
+	int rc = tls && given(config->grpc.tcp) ? grpc_tls_open(&server.tls, bridge.server, config, err) : 0;
+	if (rc == 0 && given(config->grpc.socket))
 		rc = grpc_socket_unix(config->grpc.socket, config->grpc.socket_mode, config->grpc.socket_group,
 			&server.unix_socket, err);
 	if (rc == 0 && given(config->grpc.tcp))
-		rc = tls ? listen_tls(config, err)
-			 : grpc_socket_tcp(config->grpc.tcp, config->grpc.insecure_tcp, &server.tcp_socket, err);
-	if (rc == 0 && !tls)
+		rc = grpc_socket_tcp(config->grpc.tcp, tls || config->grpc.insecure_tcp, &server.tcp_socket, err);
+	if (rc == 0)
 		server.port = server.tcp_socket.fd >= 0 ? server.tcp_socket.port : 0;
 	if (rc == 0 && given(config->admin.socket))
 		rc = grpc_socket_unix(config->admin.socket, 0600, "", &server.admin_socket, err);
@@ -226,13 +186,14 @@ static int listen_all(const struct config *config, struct err *err)
 
 static int accept_all(const struct config *config, struct err *err)
 {
+	const struct grpc_tls *tls = given(config->grpc.tls_cert) ? &server.tls : NULL;
 	int rc = grpc_listen_start(config->grpc.max_connections, err);
 	if (rc == 0 && server.unix_socket.fd >= 0)
-		rc = grpc_listen_add(&server.unix_socket, bridge.server, GRPC_LISTEN_CALLERS, err);
+		rc = grpc_listen_add(&server.unix_socket, bridge.server, NULL, GRPC_LISTEN_CALLERS, err);
 	if (rc == 0 && server.tcp_socket.fd >= 0)
-		rc = grpc_listen_add(&server.tcp_socket, bridge.server, GRPC_LISTEN_CALLERS, err);
+		rc = grpc_listen_add(&server.tcp_socket, bridge.server, tls, GRPC_LISTEN_CALLERS, err);
 	if (rc == 0 && server.admin_socket.fd >= 0)
-		rc = grpc_listen_add(&server.admin_socket, admin.server, GRPC_LISTEN_OPERATOR, err);
+		rc = grpc_listen_add(&server.admin_socket, admin.server, NULL, GRPC_LISTEN_OPERATOR, err);
 	return rc;
 }
 

@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "controlplane/grpc_listen.h"
 #include "controlplane/grpc_server.h"
 #include "proto/mentra/livekit_bridge.pb-c.h"
 #include "tests/support/fake_slot.c"
@@ -85,4 +86,56 @@ static inline void expect_answer(struct client *asking)
 {
 	Mentra__Livekit__Bridge__BridgeStatusRequest request = MENTRA__LIVEKIT__BRIDGE__BRIDGE_STATUS_REQUEST__INIT;
 	assert_int_equal(client_unary(asking, BRIDGE "GetStatus", &request.base, NULL, NULL, NULL, 0), GRPC_STATUS_OK);
+}
+
+// How a raw connection begins.
+#define RAW_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+
+// One HEADERS frame that opens a call and the RST_STREAM that takes it back. Returns their length.
+static inline size_t reset_frames(uint8_t *out, uint32_t id)
+{
+	static const char path[] = BRIDGE "GetStatus";
+	static const char rest[] = "\x01\x01h"                       // :authority h
+				   "\x0f\x10\x10" "application/grpc" // content-type
+				   "\x00\x02" "te" "\x08" "trailers";
+	uint8_t block[256];
+	size_t n = 0;
+	block[n++] = 0x83; // :method POST
+	block[n++] = 0x86; // :scheme http
+	block[n++] = 0x04; // :path, literal, not indexed
+	block[n++] = sizeof(path) - 1;
+	memcpy(block + n, path, sizeof(path) - 1);
+	n += sizeof(path) - 1;
+	memcpy(block + n, rest, sizeof(rest) - 1);
+	n += sizeof(rest) - 1;
+	uint8_t head[9] = {0, (uint8_t)(n >> 8), (uint8_t)n, 1, 4};
+	put_be32(head + 5, id);
+	memcpy(out, head, 9);
+	memcpy(out + 9, block, n);
+	uint8_t reset[13] = {0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0, 8};
+	put_be32(reset + 5, id);
+	memcpy(out + 9 + n, reset, 13);
+	return 9 + n + 13;
+}
+
+// Waits until no more connections than these are left.
+static inline void settle(unsigned connections)
+{
+	struct grpc_listen_stats stats;
+	for (unsigned i = 0; i < 5000; i++) {
+		grpc_listen_stats(&stats);
+		if (stats.connections <= connections)
+			return;
+		usleep(1000);
+	}
+	fail_msg("%u connections are left", stats.connections);
+}
+
+// The configuration is refused with a sentence that contains PART.
+static inline void expect_refusal(const char *part)
+{
+	struct err err = {""};
+	assert_true(grpc_server_launch(&config, &err) < 0);
+	if (strstr(err.text, part) == NULL)
+		fail_msg("expected \"%s\" in \"%s\"", part, err.text);
 }

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: ISC
 //
-// grpc_listen_test.c - the gRPC servers' sockets: hostile connections, paths, loopback, TLS, inherited ones.
+// grpc_listen_test.c - the gRPC servers' sockets: hostile connections, paths, loopback, inherited ones.
 //
 // Runs on: any.
 
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -28,41 +26,13 @@ static int raw_connect(void)
 	return fd;
 }
 
-// One HEADERS frame that opens a call and the RST_STREAM that takes it back. Returns their length.
-static size_t reset_frames(uint8_t *out, uint32_t id)
-{
-	static const char path[] = BRIDGE "GetStatus";
-	static const char rest[] = "\x01\x01h"                       // :authority h
-				   "\x0f\x10\x10" "application/grpc" // content-type
-				   "\x00\x02" "te" "\x08" "trailers";
-	uint8_t block[256];
-	size_t n = 0;
-	block[n++] = 0x83; // :method POST
-	block[n++] = 0x86; // :scheme http
-	block[n++] = 0x04; // :path, literal, not indexed
-	block[n++] = sizeof(path) - 1;
-	memcpy(block + n, path, sizeof(path) - 1);
-	n += sizeof(path) - 1;
-	memcpy(block + n, rest, sizeof(rest) - 1);
-	n += sizeof(rest) - 1;
-	uint8_t head[9] = {0, (uint8_t)(n >> 8), (uint8_t)n, 1, 4};
-	put_be32(head + 5, id);
-	memcpy(out, head, 9);
-	memcpy(out + 9, block, n);
-	uint8_t reset[13] = {0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0, 8};
-	put_be32(reset + 5, id);
-	memcpy(out + 9 + n, reset, 13);
-	return 9 + n + 13;
-}
-
 static void rapid_reset_is_cut(void **state)
 {
 	struct grpc_listen_stats before, after;
 	grpc_listen_stats(&before);
 	int fd = raw_connect();
 	assert_true(fd >= 0);
-	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
-	assert_int_equal(send(fd, preface, sizeof(preface) - 1, MSG_NOSIGNAL), sizeof(preface) - 1);
+	assert_int_equal(send(fd, RAW_PREFACE, sizeof(RAW_PREFACE) - 1, MSG_NOSIGNAL), sizeof(RAW_PREFACE) - 1);
 	bool cut = false;
 	for (uint32_t id = 1; id < 200000 && !cut; id += 2) {
 		uint8_t frames[512], sink[4096];
@@ -75,18 +45,6 @@ static void rapid_reset_is_cut(void **state)
 	grpc_listen_stats(&after);
 	assert_int_equal(after.cut, before.cut + 1);
 	expect_answer(&client); // others are served
-}
-
-static void settle(unsigned connections)
-{
-	struct grpc_listen_stats stats;
-	for (unsigned i = 0; i < 5000; i++) {
-		grpc_listen_stats(&stats);
-		if (stats.connections <= connections)
-			return;
-		usleep(1000);
-	}
-	fail_msg("%u connections are left", stats.connections);
 }
 
 static void connections_are_capped(void **state)
@@ -195,14 +153,6 @@ static void accepting_survives_emfile(void **state)
 
 // ---- sockets
 
-static void expect_refusal(const char *part)
-{
-	struct err err = {""};
-	assert_true(grpc_server_launch(&config, &err) < 0);
-	if (strstr(err.text, part) == NULL)
-		fail_msg("expected \"%s\" in \"%s\"", part, err.text);
-}
-
 static void expect_service(const char *at)
 {
 	struct client other;
@@ -273,118 +223,6 @@ static void tcp_only_on_loopback(void **state)
 	config.grpc.tcp = empty;
 }
 
-// ---- TLS
-
-struct certificate {
-	EVP_PKEY *key;
-	X509 *x509;
-	char *key_pem, *pem;
-};
-
-static char *pem_of(BIO *bio)
-{
-	char *data;
-	long bytes = BIO_get_mem_data(bio, &data);
-	char *text = strndup(data, (size_t)bytes);
-	BIO_free(bio);
-	return text;
-}
-
-// Signed by issuer, or by itself and then an authority.
-static struct certificate certify(const char *name, const struct certificate *issuer)
-{
-	struct certificate made = {.key = EVP_EC_gen("P-256"), .x509 = X509_new()};
-	X509 *x509 = made.x509, *by = issuer != NULL ? issuer->x509 : x509;
-	static long serial;
-	X509_set_version(x509, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(x509), ++serial);
-	X509_gmtime_adj(X509_getm_notBefore(x509), -60);
-	X509_gmtime_adj(X509_getm_notAfter(x509), 3600);
-	X509_set_pubkey(x509, made.key);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(x509), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
-	X509_set_issuer_name(x509, X509_get_subject_name(by));
-	X509V3_CTX context;
-	X509V3_set_ctx(&context, by, x509, NULL, NULL, 0);
-	X509_EXTENSION *extension = issuer == NULL
-		? X509V3_EXT_conf_nid(NULL, &context, NID_basic_constraints, "critical,CA:TRUE")
-		: X509V3_EXT_conf_nid(NULL, &context, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1");
-	X509_add_ext(x509, extension, -1);
-	X509_EXTENSION_free(extension);
-	assert_true(X509_sign(x509, issuer != NULL ? issuer->key : made.key, EVP_sha256()) > 0);
-	BIO *key = BIO_new(BIO_s_mem()), *pem = BIO_new(BIO_s_mem());
-	PEM_write_bio_PrivateKey(key, made.key, NULL, NULL, 0, NULL, NULL);
-	PEM_write_bio_X509(pem, x509);
-	made.key_pem = pem_of(key);
-	made.pem = pem_of(pem);
-	return made;
-}
-
-static void certificate_free(struct certificate *certificate)
-{
-	EVP_PKEY_free(certificate->key);
-	X509_free(certificate->x509);
-	free(certificate->key_pem);
-	free(certificate->pem);
-}
-
-static char *file_write(const char *name, const char *text)
-{
-	char path[160];
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	FILE *file = fopen(path, "w");
-	assert_non_null(file);
-	fputs(text, file);
-	fclose(file);
-	return strdup(path);
-}
-
-static int status_over_tls(const char *authority, const struct certificate *own)
-{
-	char tcp[64];
-	snprintf(tcp, sizeof(tcp), "127.0.0.1:%u", grpc_server_port());
-	grpc_ssl_pem_key_cert_pair pair = {0};
-	if (own != NULL)
-		pair = (grpc_ssl_pem_key_cert_pair){.private_key = own->key_pem, .cert_chain = own->pem};
-	struct client other;
-	client_open_with(&other, tcp, grpc_ssl_credentials_create(authority, own != NULL ? &pair : NULL, NULL, NULL));
-	Mentra__Livekit__Bridge__BridgeStatusRequest request = MENTRA__LIVEKIT__BRIDGE__BRIDGE_STATUS_REQUEST__INIT;
-	int status = client_unary(&other, BRIDGE "GetStatus", &request.base, NULL, NULL, NULL, 0);
-	client_close(&other);
-	return status;
-}
-
-static void tls_and_mutual_tls(void **state)
-{
-	struct certificate authority = certify("test authority", NULL), rogue = certify("rogue authority", NULL);
-	struct certificate ours = certify("relay", &authority), friend = certify("cloud", &authority),
-			   foe = certify("cloud", &rogue);
-	grpc_server_stop();
-	config.grpc.tls_cert = file_write("cert.pem", ours.pem);
-	config.grpc.tls_key = file_write("key.pem", ours.key_pem);
-	config.grpc.tcp = "127.0.0.1:0";
-	launch();
-	assert_int_equal(status_over_tls(authority.pem, NULL), GRPC_STATUS_OK);
-	assert_int_equal(status_over_tls(rogue.pem, NULL), GRPC_STATUS_UNAVAILABLE);
-	grpc_server_stop();
-	config.grpc.tls_client_ca = file_write("ca.pem", authority.pem);
-	launch();
-	assert_int_equal(status_over_tls(authority.pem, &friend), GRPC_STATUS_OK);
-	assert_int_equal(status_over_tls(authority.pem, NULL), GRPC_STATUS_UNAVAILABLE);
-	assert_int_equal(status_over_tls(authority.pem, &foe), GRPC_STATUS_UNAVAILABLE);
-	grpc_server_stop();
-	char *key = config.grpc.tls_key;
-	config.grpc.tls_key = "/nonexistent/key.pem";
-	expect_refusal("/nonexistent/key.pem: No such file");
-	free(config.grpc.tls_cert);
-	free(config.grpc.tls_client_ca);
-	free(key);
-	config.grpc.tls_cert = config.grpc.tls_key = config.grpc.tls_client_ca = config.grpc.tcp = empty;
-	struct certificate *all[] = {&authority, &rogue, &ours, &friend, &foe};
-	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
-		certificate_free(all[i]);
-	launch();
-}
-
 static void sockets_are_inherited(void **state)
 {
 	char pid[16], at[140];
@@ -415,7 +253,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(accepting_survives_emfile),
 		cmocka_unit_test(socket_paths_are_taken_with_care),
 		cmocka_unit_test(tcp_only_on_loopback),
-		cmocka_unit_test(tls_and_mutual_tls),
 		cmocka_unit_test(sockets_are_inherited),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
