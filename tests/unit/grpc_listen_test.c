@@ -4,6 +4,8 @@
 //
 // Runs on: any.
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -217,6 +219,14 @@ static void tcp_only_on_loopback(void **state)
 	config.grpc.tcp = "127.0.0.1:0";
 	launch();
 	assert_int_not_equal(grpc_server_port(), 0);
+	struct grpc_socket socket;
+	struct err err;
+	int at_once = 0;
+	socklen_t size = sizeof(at_once);
+	assert_int_equal(grpc_socket_tcp("127.0.0.1:0", false, &socket, &err), 0);
+	assert_int_equal(getsockopt(socket.fd, IPPROTO_TCP, TCP_NODELAY, &at_once, &size), 0);
+	assert_int_equal(at_once, 1);
+	grpc_socket_close(&socket);
 	char tcp[64];
 	snprintf(tcp, sizeof(tcp), "127.0.0.1:%u", grpc_server_port());
 	expect_service(tcp);
