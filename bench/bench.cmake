@@ -1,5 +1,5 @@
 # Every bench is a program bench/NAME_bench in the build folder; `bench/run` runs them and writes the report.
-add_library(bench_harness STATIC bench/bench.c bench/data_chunk.c bench/speech.c)
+add_library(bench_harness STATIC bench/bench.c bench/data_bare.c bench/data_chunk.c bench/speech.c)
 target_link_libraries(bench_harness PUBLIC dataplane m)
 
 # The world: real worker code under a bench's own thread, wrapped by the linker where stages begin.

@@ -107,10 +107,12 @@ if(CLANG)
   set_tests_properties(lint.roles_checked PROPERTIES LABELS lint WILL_FAIL TRUE)
 endif()
 
-# What a packet costs against the bare parts of the same run, in the build that ships.
+# What a packet of a track, and of the data way, costs against the bare parts of the same run, in the build that ships.
 if(RELAY_SUITES)
-  add_test(NAME bench.path COMMAND ${CMAKE_SOURCE_DIR}/build/release/bench/path_bench --short)
-  set_tests_properties(bench.path PROPERTIES LABELS bench TIMEOUT 120 RUN_SERIAL TRUE)
+  foreach(bench IN ITEMS path data)
+    add_test(NAME bench.${bench} COMMAND ${CMAKE_SOURCE_DIR}/build/release/bench/${bench}_bench --short)
+    set_tests_properties(bench.${bench} PROPERTIES LABELS bench TIMEOUT 120 RUN_SERIAL TRUE)
+  endforeach()
 endif()
 
 # End to end: a real LiveKit server, its real SDK as the phone, the stock gRPC client as the cloud. One at a time: two cores.
