@@ -26,6 +26,8 @@
 #define DEAD_S 25
 #define LIBRARY_LIMIT_S 60 // ours are shorter and decide
 #define HEADER_BYTES_MAX 65536 // request head with a large token
+#define RX_BYTES 4096
+#define TX_BYTES 65536
 #define VHOSTS_MAX 4           // one for each set of trust anchors
 #define DELIVER_MAX 256 // events in a row, before control turns to others
 
@@ -410,8 +412,10 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 	}
 }
 
+// What comes is handed over in pieces of the first size, for which each connection keeps a buffer as long as it lives; what goes out
+// is written in pieces of the second, for which none does.
 static const struct lws_protocols protocols[] = {
-	{.name = "relay", .callback = callback, .rx_buffer_size = 65536},
+	{.name = "relay", .callback = callback, .rx_buffer_size = RX_BYTES, .tx_packet_size = TX_BYTES},
 	{.name = NULL},
 };
 
