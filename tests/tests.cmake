@@ -107,9 +107,10 @@ if(CLANG)
   set_tests_properties(lint.roles_checked PROPERTIES LABELS lint WILL_FAIL TRUE)
 endif()
 
-# What a packet of a track, and of the data way, costs against the bare parts of the same run, in the build that ships.
+# What a packet of a track, and of the data way, costs against the bare parts of the same run, and what a user takes of memory, in
+# the build that ships.
 if(RELAY_SUITES)
-  foreach(bench IN ITEMS path data)
+  foreach(bench IN ITEMS path data memory)
     add_test(NAME bench.${bench} COMMAND ${CMAKE_SOURCE_DIR}/build/release/bench/${bench}_bench --short)
     set_tests_properties(bench.${bench} PROPERTIES LABELS bench TIMEOUT 120 RUN_SERIAL TRUE)
   endforeach()
