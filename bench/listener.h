@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "bench/bench.h"
+#include "controlplane/latency.h"
 #include "proto/mentra/livekit_bridge.pb-c.h"
 #include "proto/relay/v1/audio.pb-c.h"
 #include "tests/support/fake_slot.c"
