@@ -20,6 +20,7 @@
 #include "bench/world.h"
 #include "controlplane/grpc_call.h"
 #include "controlplane/grpc_server.h"
+#include "controlplane/latency.h"
 #include "proto/relay/v1/audio.pb-c.h"
 #include "tests/support/fake_slot.c"
 #include "tests/support/grpc_client.c"
@@ -27,7 +28,7 @@
 #define USERS_TARGET 1400
 #define OPUS_USERS 901 // of bare libopus, on the machine that the target is of (facts: peers.md 6)
 #define JUDGED 3       // the row that is
-#define RATIO_LIMIT 1.0 // where it fails
+#define RATIO_LIMIT 2.0 // of bare libopus, where it fails: 2.4 to 2.9 were measured
 #define TICK_NS 500000u // a busy worker rings its bells that often
 #define TICKS_A_FRAME (PCM_CELL_MS * 1000000u / TICK_NS)
 #define CONNECTIONS_MAX 20
@@ -309,7 +310,26 @@ static void users_wait(unsigned users, bool attached)
 	}
 }
 
-static void row(unsigned table, unsigned plot, struct order order, int in, int out, double *ret_users)
+// How old frames are when relayd has handed them to gRPC (its own count), and when the client has them.
+static void ages_report(unsigned table, unsigned plot, const char *label, const struct order *order, const struct report *report)
+{
+	struct latency_summary handed;
+	latency_summary(&latency_grpc, &handed);
+	memset(&latency_grpc, 0, sizeof(latency_grpc)); // nobody streams now
+	double values[] = {(double)handed.p50_us / 1e3, report->p50_us / 1e3, (double)handed.p99_us / 1e3, report->p99_us / 1e3};
+	bench_row(table, label, values, ARRAY_SIZE(values));
+	if (order->connections > 1 || order->coalesce_ms > PCM_CELL_MS)
+		return;
+	static const char *const series[] = {"in gRPC's hands, p50", "at the client, p50", "in gRPC's hands, p99", "at the client, p99"};
+	for (unsigned i = 0; i < ARRAY_SIZE(values); i++)
+		bench_point(plot, series[i], order->streams, values[i]);
+}
+
+struct outputs {
+	unsigned costs, ages, costs_plot, ages_plot;
+};
+
+static void row(const struct outputs *to, struct order order, int in, int out, double *ret_users)
 {
 	struct report report;
 	order.rounds = bench_short() ? 100 : 500;
@@ -331,12 +351,13 @@ static void row(unsigned table, unsigned plot, struct order order, int in, int o
 	*ret_users = order.coalesce_ms <= PCM_CELL_MS && full > FULL_MAX ? NAN : 1e6 / 50 / (way_us + grpc_us);
 	char label[48];
 	snprintf(label, sizeof(label), "%u users, %u ms%s", order.streams, order.coalesce_ms, order.connections > 1 ? ", 20 connections" : "");
-	double values[] = {way_us, grpc_us, *ret_users, full, report.p50_us / 1e3, report.p99_us / 1e3, report.cpu_us};
-	bench_row(table, label, values, ARRAY_SIZE(values));
+	double values[] = {way_us, grpc_us, *ret_users, full, report.cpu_us};
+	bench_row(to->costs, label, values, ARRAY_SIZE(values));
+	ages_report(to->ages, to->ages_plot, label, &order, &report);
 	if (order.connections == 1) {
 		char series[24];
 		snprintf(series, sizeof(series), "coalesce_ms %u", order.coalesce_ms);
-		bench_point(plot, series, order.streams, way_us + grpc_us);
+		bench_point(to->costs_plot, series, order.streams, way_us + grpc_us);
 	}
 	bench_check("frames that reached the client of those spoken", (double)report.frames / count, false, 1);
 	bench_check("frames that the worker's port gave of those spoken", (double)worker.frames / count, false, 1);
@@ -389,17 +410,25 @@ int main(int argc, char **argv)
 	grpc_init();
 	server_start(path); // its threads stay on the worker's core: together they are what a core carries
 	pcm_bells_use(&worker.bells);
-	unsigned table = bench_table("us of CPU a frame in relayd; the worker and gRPC share one core, the client has another",
-		"users, coalesce_ms|wire to ring|gRPC|users a core|frames a message|p50 age, ms|p99 age, ms|client process");
-	unsigned plot = bench_plot("A frame of the data way, gRPC included", "users", "us of CPU", true);
+	struct outputs to = {
+		bench_table("us of CPU a frame in relayd; the worker and gRPC share one core, the client has another",
+			"users, coalesce_ms|wire to ring|gRPC|users a core|frames a message|client process"),
+		bench_table("Age of a frame, ms: handed to gRPC, and at the client",
+			"users, coalesce_ms|handed p50|client p50|handed p99|client p99"),
+		bench_plot("A frame of the data way, gRPC included", "users", "us of CPU", true),
+		bench_plot("Age of a frame of the data way, coalesce_ms 20", "users", "ms", true)};
 	double users[ARRAY_SIZE(orders)], opus = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(orders); i++) {
 		opus += i == JUDGED ? opus_users() / 2 : 0;
-		row(table, plot, orders[i], in, out, &users[i]);
+		row(&to, orders[i], in, out, &users[i]);
 		opus += i == JUDGED ? opus_users() / 2 : 0;
 	}
 	bench_note("A message per frame costs as much as its wake-up while few speak: with more of them one wake-up serves many.");
 	bench_note("A worker that has a core of its own needs `wire to ring` of it; the rest is gRPC's threads on any core.");
+	bench_note("What the number is not: packets come from a ring device, so a NIC's driver, its cache misses and the kernel's part of "
+		   "receiving are in no row. Slots are fakes with a ring: control, signalling and ICE are in none.");
+	bench_note("Streams are Listen, as it can wait for frames; StreamAudio is the same code with a smaller message. 1,000 users "
+		   "is the largest row: more of them a core is that row's cost of a frame carried on, not users that were there.");
 	bench_note("Bare libopus would carry %.0f users on this core, as it was right before and after the row of 1,000 users.", opus);
 	bench_target("users a core of the data way, gRPC included, 1,000 of them", users[JUDGED], false, USERS_TARGET);
 	bench_target("the same against bare libopus on that core", users[JUDGED] / opus, false, (double)USERS_TARGET / OPUS_USERS);

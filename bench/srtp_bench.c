@@ -13,6 +13,7 @@
 
 #define PAYLOAD_BYTES 121
 #define ROOM 256
+#define RATIO_LIMIT 3.0 // where it fails: 1.8 to 2.6 were measured
 
 static const struct {
 	enum srtp_profile profile;
@@ -161,7 +162,7 @@ int main(int argc, char **argv)
 		}
 	}
 	bench_note("bare: the library alone on the same packets and keys, right after; it finds the keys in the cache.");
-	bench_check("unprotect against bare ipsec-mb, bursts of 32, the worst", worst, true, 4);
+	bench_check("unprotect against bare ipsec-mb, bursts of 32, the worst", worst, true, RATIO_LIMIT);
 	srtp_mgr_destroy(mgr);
 	return bench_end();
 }
