@@ -15,7 +15,7 @@
 #define POINTS_MAX 2048
 #define PLOTS_MAX 12
 #define NOTES_MAX 24
-#define CHECKS_MAX 32
+#define CHECKS_MAX 48
 #define TEXT 112
 
 struct table {

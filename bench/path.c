@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#define BELLS_NS 500000u // as worker.c
+
 static unsigned bare_at;
 
 // One burst from the pool to the pool; returns how many packets it held.
@@ -37,10 +39,13 @@ static unsigned burst(uint64_t *ret_cycles)
 		back_to = stage_enter(STAGE_HEADERS);
 	}
 	ingress_wire(worker, port, mbufs, count);
+	if (worker->bells.count > 0 && worker->now_ns - worker->bells.rung_ns >= BELLS_NS)
+		pcm_bells_ring(&worker->bells, worker->now_ns);
 	if (stages_on)
 		stage_leave(back_to);
 	rcu_quiescent(0);
 	*ret_cycles = cycles + bench_now() - began - 2 * bench_stamp_cost();
+	world_listener_turn();
 	return count;
 }
 
@@ -51,7 +56,7 @@ static unsigned burst(uint64_t *ret_cycles)
 static struct {
 	uint64_t *due_ns; // of each frame of the block
 	uint64_t skipped_ns, hidden_ns;
-	unsigned written;
+	unsigned written, count; // of cells; of due_ns
 	struct bench_series *series;
 } latency;
 
@@ -69,7 +74,9 @@ static uint64_t latency_now(void)
 
 static void cell_written(void)
 {
-	bench_add(latency.series, latency_now() - latency.due_ns[latency.written++]);
+	unsigned frame = MIN_OF(latency.written, latency.count - 1); // a cell too many is seen by their number
+	latency.written++;
+	bench_add(latency.series, latency_now() - latency.due_ns[frame]);
 }
 
 static int earlier(const void *a, const void *b)
@@ -78,7 +85,7 @@ static int earlier(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-void path_latency(struct bench_series *ret_ns)
+unsigned path_latency(struct bench_series *ret_ns)
 {
 	ENTERS(worker_role);
 	enum { ROUNDS = 50, PERIOD_NS = 20000000 };
@@ -99,6 +106,7 @@ void path_latency(struct bench_series *ret_ns)
 	for (unsigned i = 0; i < users * ROUNDS; i++)
 		latency.due_ns[i] = began + (uint64_t)(i / users) * PERIOD_NS + moments[i % users];
 	latency.written = 0;
+	latency.count = world.frames_count;
 	latency.series = ret_ns;
 	stages_on_cell = cell_written;
 	while (world.next < world.frames_count) {
@@ -126,6 +134,7 @@ void path_latency(struct bench_series *ret_ns)
 	stages_on_cell = NULL;
 	free(moments);
 	free(latency.due_ns);
+	return latency.count;
 }
 
 uint64_t path_bursts(unsigned rounds, struct bench_series *ret_cycles)

@@ -21,45 +21,64 @@ static const struct {
 } profiles[] = {{SRTP_AEAD_AES_256_GCM, "AES-256-GCM"}, {SRTP_AEAD_AES_128_GCM, "AES-128-GCM"},
 	{SRTP_AES128_CM_SHA1_80, "AES-CM + SHA1-80"}};
 
-static struct path_result measure(unsigned sessions, enum srtp_profile profile, bool red, bool opus, bool staged, unsigned packets)
+static void each_a_cell(uint64_t packets, uint64_t cells)
 {
-	struct world_config config = {.sessions = sessions, .ring_ms = sessions <= 2000 ? 10000 : 400, .profile = profile, .red = red};
+	if (cells != packets)
+		bench_note("%lu packets gave %lu cells", packets, cells);
+	bench_check("every packet became a cell, and one only", (double)MIN_OF(packets, cells) / (double)MAX_OF(packets, cells), false, 1);
+}
+
+static struct path_result measure_in(const struct world_config *in, bool opus, bool staged, unsigned packets)
+{
+	struct world_config config = *in;
+	enum srtp_profile profile = config.profile;
 	struct path_result result;
-	unsigned payload = red ? 5 + 2 * SPEECH_BYTES : SPEECH_BYTES;
+	unsigned sessions = config.sessions, payload = config.red ? 5 + 2 * SPEECH_BYTES : SPEECH_BYTES;
+	config.ring_ms = sessions <= 2000 ? 10000 : 400;
 	world_open(&config);
 	bare_open(sessions, profile, config.ring_ms, 12 + payload + (profile == SRTP_AES128_CM_SHA1_80 ? 10 : 16));
 	unsigned blocks = 4, rounds = MAX_OF(packets / sessions / blocks, 1u);
 	path_run(blocks, rounds, opus, staged, &result);
 	bare_close();
 	world_close();
-	if (result.delivered != result.packets)
-		bench_note("%u sessions: %lu packets gave %lu cells", sessions, result.packets, result.delivered);
-	bench_check("every packet became a cell (cells per packet)", (double)result.delivered / (double)result.packets, false, 1);
+	each_a_cell(result.packets, result.delivered);
 	return result;
+}
+
+static struct path_result measure(unsigned sessions, enum srtp_profile profile, bool red, bool opus, bool staged, unsigned packets)
+{
+	return measure_in(&(struct world_config){.sessions = sessions, .profile = profile, .red = red, .listened = true}, opus, staged,
+		packets);
+}
+
+// Of a run that decodes against bare libopus, else against the sum.
+static double ratio_of(const struct path_result *run)
+{
+	return run->total / (run->bare[BARE_OPUS] > 0 ? run->bare[BARE_OPUS] : run->bare_sum);
 }
 
 static int by_ratio(const void *a, const void *b)
 {
-	const struct path_result *x = a, *y = b;
-	double left = x->total / x->bare_sum, right = y->total / y->bare_sum;
+	double left = ratio_of(a), right = ratio_of(b);
 	return left < right ? -1 : left > right;
 }
 
-// The one in the middle of several runs, by its ratio: others on the core disturb some of them. Who disturbs makes everything dearer:
-// the least that each side ever cost is what a regression is judged by.
-static struct path_result measure_middle(unsigned sessions, enum srtp_profile profile, unsigned packets, double *ret_least)
+// The one in the middle of several runs, by its ratio: others on the core disturb some of them. Who disturbs makes everything
+// dearer: the least that each side ever cost is what a regression is judged by.
+static struct path_result measure_middle(unsigned sessions, enum srtp_profile profile, bool opus, unsigned packets,
+	double *ret_least)
 {
 	struct path_result runs[RUNS];
-	double path = INFINITY, sum = INFINITY;
+	double path = INFINITY, bare = INFINITY;
 	for (unsigned i = 0; i < RUNS; i++) {
-		runs[i] = measure(sessions, profile, true, false, false, packets);
+		runs[i] = measure(sessions, profile, true, opus, false, packets);
 		path = MIN_OF(path, runs[i].total);
-		sum = MIN_OF(sum, runs[i].bare_sum);
+		bare = MIN_OF(bare, runs[i].total / ratio_of(&runs[i]));
 	}
-	*ret_least = path / sum;
+	*ret_least = path / bare;
 	qsort(runs, RUNS, sizeof(runs[0]), by_ratio);
-	bench_note("Path without Opus against its bare parts, %d runs: %.2f to %.2f.", RUNS, runs[0].total / runs[0].bare_sum,
-		runs[RUNS - 1].total / runs[RUNS - 1].bare_sum);
+	bench_note("Path %s, %d runs: %.2f to %.2f.", opus ? "with Opus against bare libopus" : "without Opus against its bare parts",
+		RUNS, ratio_of(&runs[0]), ratio_of(&runs[RUNS - 1]));
 	return runs[RUNS / 2];
 }
 
@@ -80,7 +99,13 @@ static void report_stages(const struct path_result *plain, const struct path_res
 			bench_ns(sums[1] - decoding->stages[STAGE_OPUS])}, 3);
 }
 
-static void report_bare(const struct path_result *plain, const struct path_result *decoding)
+// The sum with an array read in place of the hash table's lookup: what the path itself has.
+static double array_sum(const struct path_result *result)
+{
+	return result->bare_sum - result->bare[BARE_LOOKUP] + result->bare[BARE_ARRAY];
+}
+
+static void report_bare(const struct path_result *plain, const struct path_result *decoding, const struct path_result *unheard)
 {
 	unsigned table = bench_table("The path and its bare parts, cycles a packet (median of bursts of 32)", "part|cycles|ns");
 	for (unsigned part = 0; part < BARE_COUNT; part++) {
@@ -88,7 +113,10 @@ static void report_bare(const struct path_result *plain, const struct path_resul
 		bench_row(table, bare_name(part), (double[]){cycles, bench_ns(cycles)}, 2);
 	}
 	bench_row(table, "sum of mbuf, rx, lookup, SRTP, copy", (double[]){plain->bare_sum, bench_ns(plain->bare_sum)}, 2);
+	bench_row(table, "the same with an array for the lookup", (double[]){array_sum(plain), bench_ns(array_sum(plain))}, 2);
 	bench_row(table, "path without Opus", (double[]){plain->total, bench_ns(plain->total)}, 2);
+	bench_row(table, "the same where nobody sleeps over the rings", (double[]){unheard->total, bench_ns(unheard->total)}, 2);
+	bench_row(table, "sum beside a decoder", (double[]){decoding->bare_sum, bench_ns(decoding->bare_sum)}, 2);
 	bench_row(table, "path with Opus", (double[]){decoding->total, bench_ns(decoding->total)}, 2);
 }
 
@@ -103,8 +131,9 @@ static void report_latency(double packet_cycles)
 			.profile = profiles[0].profile, .red = true};
 		struct bench_series series = {0};
 		world_open(&config);
-		path_latency(&series);
+		unsigned packets = path_latency(&series);
 		world_close();
+		each_a_cell(packets, series.count);
 		double p99 = bench_percentile(&series, 99) / 1e3;
 		char label[16];
 		snprintf(label, sizeof(label), "%.0f %%", loads[i] * 100);
@@ -126,13 +155,15 @@ int main(int argc, char **argv)
 	stages_calibrate();
 	unsigned scale = bench_short() ? 1 : 8, sessions = 400;
 
-	double least;
-	struct path_result plain = measure_middle(sessions, profiles[0].profile, 16000 * scale, &least);
+	double least, least_opus;
+	struct path_result plain = measure_middle(sessions, profiles[0].profile, false, 16000 * scale, &least);
 	struct path_result plain_staged = measure(sessions, profiles[0].profile, true, false, true, 16000 * scale);
-	struct path_result decoding = measure(sessions, profiles[0].profile, true, true, false, 6400 * scale);
+	struct path_result decoding = measure_middle(sessions, profiles[0].profile, true, 6400 * scale, &least_opus);
 	struct path_result decoding_staged = measure(sessions, profiles[0].profile, true, true, true, 6400 * scale);
 	report_stages(&plain_staged, &decoding_staged);
-	report_bare(&plain, &decoding);
+	const struct world_config silent = {.sessions = sessions, .profile = profiles[0].profile, .red = true};
+	struct path_result unheard = measure_in(&silent, false, false, 16000 * scale);
+	report_bare(&plain, &decoding, &unheard);
 
 	unsigned table = bench_table("By profile and packet, without Opus, cycles a packet", "packets|path|bare sum|ratio|SRTP bare");
 	for (unsigned i = 0; i < ARRAY_SIZE(profiles); i++) {
@@ -155,14 +186,20 @@ int main(int argc, char **argv)
 	double without = bench_cycles_per_s() / 50 / plain.total;
 	bench_row(users_table, "passing on without decoding", &without, 1);
 	bench_note("%u sessions round robin, AES-256-GCM (what LiveKit picks), RED with one copy of 121 bytes, 10 s rings.", sessions);
-	bench_note("The lookup in the sum is a hash table's, the path has an array: against the sum without any lookup it is at %.2f.",
-		plain.total / (plain.bare_sum - plain.bare[BARE_LOOKUP]));
+	bench_note("A thread sleeps over all rings, as gRPC's does: each cell sets its mark, and a bell is rung every 0.5 ms at most.");
 	bench_note("Latency is by the worker's own CPU time: others on the core, who a pinned worker does not have, are not counted.");
+	bench_note("Beside a decoder a packet's share is the difference of two numbers of some 70,000 cycles: one per cent of them is a "
+		   "third of the parts. Read the wrapped run beside it.");
 	bench_note("The packet itself is in the nearest cache when it is looked at: a ring device, not a NIC.");
 	bench_target("path without Opus against its bare parts", plain.total / plain.bare_sum, true, RATIO_TARGET);
+	bench_target("path without Opus against its bare parts, with an array read for the hash lookup",
+		plain.total / array_sum(&plain), true, RATIO_TARGET);
+	bench_target("path beside a decoder, less bare libopus, against its bare parts there",
+		(decoding.total - decoding.bare[BARE_OPUS]) / decoding.bare_sum, true, RATIO_TARGET);
 	bench_check("least path without Opus against least bare parts of the runs, limit", least, true, RATIO_LIMIT);
 	bench_target("users with decoding against bare libopus", decoding.bare[BARE_OPUS] / decoding.total, false, USERS_TARGET);
-	bench_check("users with decoding against bare libopus, limit", decoding.bare[BARE_OPUS] / decoding.total, false, USERS_LIMIT);
+	bench_check("users with decoding against bare libopus, least against least of the runs, limit", 1 / least_opus, false,
+		USERS_LIMIT);
 	int status = bench_end();
 	world_stop();
 	return status;

@@ -8,6 +8,8 @@
 
 #include <rte_eth_ring.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "bench/bench.h"
 #include "dataplane/source_state.h"
@@ -109,6 +111,45 @@ static struct transport *transport_make(unsigned index, const struct world_sessi
 	return transport->rx.srtp != NULL ? transport : NULL;
 }
 
+// ---- who listens to all of them
+
+static struct {
+	struct pcm_waker waker;
+	_Atomic(uint64_t) marks[PCM_PLACES / 64];
+	bool used;
+} listener;
+
+static void listener_open(void)
+{
+	ENTERS(worker_role);
+	listener.waker.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	listener.waker.marks = listener.marks;
+	if (listener.waker.event_fd < 0)
+		check(-errno, "eventfd", NULL);
+	for (unsigned i = 0; i < world.config.sessions; i++)
+		check(pcm_waker_add(world.sessions[i].pcm, &listener.waker, (uint16_t)i), "a waker", NULL);
+	atomic_store(&listener.waker.asleep, 1);
+	listener.used = true;
+	world_worker()->bells = (struct pcm_bells){.count = 0};
+	pcm_bells_use(&world_worker()->bells);
+}
+
+static void listener_close(void)
+{
+	pcm_bells_use(NULL);
+	close(listener.waker.event_fd);
+	listener.used = false;
+}
+
+void world_listener_turn(void)
+{
+	if (!listener.used || atomic_load(&listener.waker.asleep) != 0)
+		return;
+	for (unsigned w = 0; w * 64 < world.config.sessions; w++)
+		atomic_store_explicit(&listener.marks[w], 0, memory_order_relaxed);
+	atomic_store(&listener.waker.asleep, 1);
+}
+
 // As after a while of talking: the whole ring has been written once and a sender report has come.
 static void session_settle(struct world_session *session)
 {
@@ -170,6 +211,8 @@ ROLE_UNCHECKED void world_open(const struct world_config *config)
 		if (config->data)
 			world_data_open(i);
 	}
+	if (config->listened)
+		listener_open();
 	rcu_online(0);
 }
 
@@ -178,6 +221,8 @@ void world_close(void)
 	ENTERS(control_role);
 	ENTERS(worker_role);
 	rcu_offline(0);
+	if (listener.used)
+		listener_close();
 	for (unsigned i = 0; i < world.config.sessions; i++) {
 		struct world_session *session = &world.sessions[i];
 		transport_table_remove(session->transport);

@@ -27,6 +27,7 @@ struct world_config {
 	bool red; // each packet carries its predecessor too
 	bool passing; // nobody wants PCM: packets are handed on undecoded
 	bool data;    // they speak by data packets (world_data_frame), not by a track
+	bool listened; // a sleeping thread waits for all of them, as gRPC's does: each cell sets a mark and wants a bell
 };
 
 struct world_session {
@@ -66,6 +67,8 @@ void world_close(void);
 void world_prepare(unsigned rounds);
 // After the first packets: every session is as one that joined long ago and got a sender report.
 void world_settle(void);
+// The sleeping thread was rung: it has taken the marks and sleeps again. Nothing where nobody listens.
+void world_listener_turn(void);
 // Puts the block's next packets into mbufs that were taken from the pool, and those onto the wire.
 // *ret_port: whose they are; a burst is cut where the address changes.
 unsigned world_feed(struct rte_mbuf **mbufs, unsigned count, unsigned *ret_port);
