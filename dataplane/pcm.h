@@ -2,8 +2,8 @@
 //
 // pcm.h - the audio door: an overwriting broadcast ring of 20 ms cells; every consumer is a cursor into it.
 //
-// One writer (the slot's home worker), any number of readers on other threads. Each cell is a seqlock of atomic words,
-// so a reader never blocks the writer and a lapped reader knows what it lost. Contract.
+// One writer (the slot's home worker), any number of readers on other threads. Each cell is a seqlock (plain copies between
+// fences), so a reader never blocks the writer and a lapped reader knows what it lost. Contract.
 #pragma once
 
 #include "dataplane/base.h"
