@@ -150,12 +150,14 @@ static double signalling_leg_bytes(void)
 	struct leg_config leg = {.config = &config, .url = "wss://a-server-of-usual-length.example.com", .token = signalling_token,
 		.target_identity = "a-user", .user_id = "a-user", .generation = 1, .event = signalling_no_event};
 	struct err err = {""};
+	char sid[] = "PA_somebody";
+	Livekit__ParticipantInfo somebody = LIVEKIT__PARTICIPANT_INFO__INIT;
+	somebody.sid = sid;
 	must(control_init(&err) == 0, err.text);
 	double before = allocated();
 	for (unsigned i = 0; i < COPIES; i++) {
 		must((legs[i] = leg_join(&leg, &err)) != NULL, err.text);
-		legs[i]->others = calloc(8, sizeof(legs[i]->others[0])); // leg_signal.c's first room for participants
-		legs[i]->others_hash = calloc(8, sizeof(legs[i]->others_hash[0]));
+		must(leg_others_set(&legs[i]->others, &somebody, "a-user") != NULL, "a participant");
 	}
 	double bytes = (allocated() - before) / COPIES;
 	for (unsigned i = 0; i < COPIES; i++)
