@@ -4,9 +4,8 @@
 //
 // Runs on: control (the test), worker and handshake threads as in relayd.
 //
-// The frames go through a ring device into the real worker (the linker puts it in the place of the configured one). The flood
-// is as fast as that ring takes it; packets of the talkers lie between. The rates that were reached are printed: up to there
-// nothing is lost.
+// The frames go through a ring device into the real worker (tests/support/ring_port.h). The flood is as fast as that ring takes it;
+// packets of the talkers lie between. The rates that were reached are printed: up to there nothing is lost.
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +13,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <opus/opus.h>
-#include <rte_eth_ring.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -22,6 +20,7 @@
 #include "dataplane/stun.h"
 #include "dataplane/transport.h"
 #include "dataplane/worker.h"
+#include "tests/support/ring_port.h"
 
 #define OUR_IP 0x0a630102u
 #define PEER_IP 0x0a630101u
@@ -52,7 +51,6 @@ static struct user fifth;
 static struct dtls_record fifth_peer;
 static uint32_t fifth_tag; // of its association, ours
 static unsigned init_acks;
-static struct rte_ring *wire, *wire_out;
 static struct srtp_mgr *mgr;
 static uint8_t opus[200];
 static int opus_bytes;
@@ -543,78 +541,6 @@ static int fifth_open(void)
 	memcpy(fifth_peer.remote_key, record->local_key, sizeof(record->local_key));
 	slow->record = record;
 	mailbox_put(&plane.assoc_box, &slow->mail);
-	return 0;
-}
-
-int __real_port_start(struct port *port, const struct dataplane_port_config *config, unsigned index, unsigned workers,
-	struct rte_mempool *pool, struct err *err);
-int __wrap_port_start(struct port *port, const struct dataplane_port_config *config, unsigned index, unsigned workers,
-	struct rte_mempool *pool, struct err *err);
-
-// The rings are worked here and not by DPDK's ring device: it is a library that ThreadSanitizer has not instrumented, so what
-// passes through it would look like a race.
-static uint16_t wire_receive(void *queue, struct rte_mbuf **mbufs, uint16_t count)
-{
-	return (uint16_t)rte_ring_sc_dequeue_burst(wire, (void **)mbufs, count, NULL);
-}
-
-static uint16_t wire_send(void *queue, struct rte_mbuf **mbufs, uint16_t count)
-{
-	return (uint16_t)rte_ring_sp_enqueue_burst(wire_out, (void **)mbufs, count, NULL);
-}
-
-// The same holds for the pool's ring: that who gets a buffer comes after who gave it back is said here, buffer by buffer.
-#define POOL_SLOTS 65536
-static _Atomic(unsigned) given_back[POOL_SLOTS];
-static rte_mempool_enqueue_t pool_put_real;
-static rte_mempool_dequeue_t pool_get_real;
-
-static _Atomic(unsigned) *slot_of(const void *buffer)
-{
-	return &given_back[(uintptr_t)buffer / CACHE_LINE_BYTES % POOL_SLOTS];
-}
-
-static int pool_put(struct rte_mempool *pool, void *const *buffers, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		atomic_fetch_add_explicit(slot_of(buffers[i]), 1, memory_order_release);
-	return pool_put_real(pool, buffers, count);
-}
-
-static int pool_get(struct rte_mempool *pool, void **buffers, unsigned count)
-{
-	int ret = pool_get_real(pool, buffers, count);
-	for (unsigned i = 0; ret == 0 && i < count; i++)
-		(void)atomic_load_explicit(slot_of(buffers[i]), memory_order_acquire);
-	return ret;
-}
-
-static void watch_pool(const struct rte_mempool *pool)
-{
-	struct rte_mempool_ops *ops = rte_mempool_get_ops(pool->ops_index);
-	pool_put_real = ops->enqueue;
-	pool_get_real = ops->dequeue;
-	ops->enqueue = pool_put;
-	ops->dequeue = pool_get;
-}
-
-// Before any worker runs: the port of the configuration, then a pair of rings in its place.
-int __wrap_port_start(struct port *port, const struct dataplane_port_config *config, unsigned index, unsigned workers,
-	struct rte_mempool *pool, struct err *err)
-{
-	struct rte_eth_conf conf = {0};
-	int ret = __real_port_start(port, config, index, workers, pool, err);
-	watch_pool(pool);
-	wire = rte_ring_create("wire", 1024, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-	wire_out = rte_ring_create("wire_out", 1024, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-	int id = wire != NULL && wire_out != NULL ? rte_eth_from_rings("wire", &wire, 1, &wire_out, 1, 0) : -1;
-	if (ret < 0 || id < 0 || rte_eth_dev_configure((uint16_t)id, 1, 1, &conf) != 0 ||
-		rte_eth_rx_queue_setup((uint16_t)id, 0, 1024, SOCKET_ID_ANY, NULL, pool) != 0 ||
-		rte_eth_tx_queue_setup((uint16_t)id, 0, 1024, SOCKET_ID_ANY, NULL) != 0 || rte_eth_dev_start((uint16_t)id) != 0)
-		return err_set(err, EIO, "the ring device does not start");
-	rte_eth_fp_ops[id].rx_pkt_burst = wire_receive;
-	rte_eth_fp_ops[id].tx_pkt_burst = wire_send;
-	port->id = (uint16_t)id;
 	return 0;
 }
 
