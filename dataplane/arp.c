@@ -133,6 +133,7 @@ enum drop arp_input(unsigned port_index, const uint8_t *frame, size_t bytes, uin
 		return DROP_ARP_MALFORMED;
 	uint32_t sender_ip = rte_be_to_cpu_32(arp->arp_data.arp_sip);
 	uint32_t target_ip = rte_be_to_cpu_32(arp->arp_data.arp_tip);
+	// A probe (RFC 5227) comes from 0.0.0.0, which has no entry: it is answered, and nothing is learned from it.
 	struct arp_entry *entry = arp_entry_of(port_index, sender_ip, false);
 	enum drop drop = entry != NULL ? arp_claim(entry, &arp->arp_data.arp_sha, now_ns) : DROP_NONE;
 	if (arp->arp_opcode == RTE_BE16(RTE_ARP_OP_REQUEST) && target_ip == port->config.address)

@@ -9,6 +9,8 @@
 int neighbour_find(struct neighbour_table *table, uint32_t ip, bool make)
 {
 	int free_place = -1;
+	if (ip == 0)
+		return -1; // it would be found in every free place
 	for (uint32_t i = 0, at = neighbour_hash(ip); i < 8; i++, at = (at + 1) % NEIGHBOURS_MAX) {
 		uint32_t held = atomic_load_explicit(&table->entries[at].ip, memory_order_relaxed);
 		if (held == ip)

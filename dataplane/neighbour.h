@@ -52,7 +52,7 @@ static inline bool neighbour_lookup(struct neighbour_table *table, uint32_t ip, 
 	return false;
 }
 
-// The place of an address, or a free one within its probe length; -1 when there is none.
+// The place of an address, or a free one within its probe length; -1 when there is none, and for 0.0.0.0, which no next hop has.
 int neighbour_find(struct neighbour_table *table, uint32_t ip, bool make) RUNS_ON(handshake_role);
 void neighbour_set(struct neighbour_table *table, int place, uint64_t packed_mac) RUNS_ON(handshake_role);
 void neighbour_remove(struct neighbour_table *table, int place) RUNS_ON(handshake_role);

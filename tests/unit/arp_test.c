@@ -33,22 +33,34 @@ static unsigned questions(void)
 	return count;
 }
 
-static enum drop claim(uint8_t mac_byte)
+// A message about us: opcode 1 asks, 2 answers.
+static enum drop hear(uint8_t opcode, uint32_t sender, uint8_t mac_byte)
 {
 	ENTERS(handshake_role);
 	uint8_t frame[42] = {0};
-	static const uint8_t head[] = {0, 1, 8, 0, 6, 4, 0, 2};
+	static const uint8_t head[] = {0, 1, 8, 0, 6, 4, 0};
 	memcpy(frame + 14, head, sizeof(head));
+	frame[21] = opcode;
 	memset(frame + 22, mac_byte, 6);
-	put_be32(frame + 28, HOP);
+	put_be32(frame + 28, sender);
 	put_be32(frame + 38, OUR_IP);
 	return arp_input(0, frame, sizeof(frame), now_ns);
 }
 
-static uint8_t known(void)
+static enum drop claim(uint8_t mac_byte)
+{
+	return hear(2, HOP, mac_byte);
+}
+
+static uint8_t known_of(uint32_t ip)
 {
 	struct rte_ether_addr mac;
-	return neighbour_lookup(plane.ports[0].neighbours, HOP, &mac) ? mac.addr_bytes[0] : 0;
+	return neighbour_lookup(plane.ports[0].neighbours, ip, &mac) ? mac.addr_bytes[0] : 0;
+}
+
+static uint8_t known(void)
+{
+	return known_of(HOP);
 }
 
 static void pass(unsigned ms)
@@ -60,12 +72,17 @@ static void pass(unsigned ms)
 	}
 }
 
-static void send_something(void)
+static void send_to(uint32_t ip)
 {
 	ENTERS(handshake_role);
-	struct rte_mbuf *mbuf = plane_datagram(0, 20000, (struct endpoint){HOP, 7882}, (const uint8_t *)"x", 1);
+	struct rte_mbuf *mbuf = plane_datagram(0, 20000, (struct endpoint){ip, 7882}, (const uint8_t *)"x", 1);
 	assert_non_null(mbuf);
 	arp_send(mbuf, 0, now_ns);
+}
+
+static void send_something(void)
+{
+	send_to(HOP);
 }
 
 static void learned_when_asked(void **state)
@@ -118,6 +135,30 @@ static void moved(void **state)
 	assert_int_equal(known(), 3);
 }
 
+// Who looks whether its address is free says 0.0.0.0 and its MAC address, as every DHCP client does: that is nobody's next hop.
+static void probe_teaches_nothing(void **state)
+{
+	ENTERS(handshake_role);
+	struct neighbour_table *table = plane.ports[0].neighbours;
+	questions();
+	assert_int_equal(neighbour_find(table, 0, false), -1);
+	assert_int_equal(neighbour_find(table, 0, true), -1);
+	assert_int_equal(hear(1, 0, 9), DROP_NONE);
+	assert_int_equal(questions(), 1); // the answer: it is taken
+	for (unsigned i = 0; i < NEIGHBOURS_MAX; i++)
+		assert_true(atomic_load(&table->entries[i].ip) != 0 || atomic_load(&table->entries[i].mac) == 0);
+	// A next hop that gets the place in which 0.0.0.0 would have been found.
+	uint32_t hop = HOP + 1;
+	while (neighbour_hash(hop) != 0)
+		hop++;
+	send_to(hop);
+	assert_int_equal(known_of(hop), 0);
+	assert_int_equal(questions(), 1); // it is asked, not sent to a stranger
+	assert_int_equal(hear(2, hop, 4), DROP_NONE);
+	assert_int_equal(known_of(hop), 4);
+	questions();
+}
+
 static void malformed(void **state)
 {
 	ENTERS(handshake_role);
@@ -160,7 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(learned_when_asked), cmocka_unit_test(thief_while_it_answers), cmocka_unit_test(thief_while_we_ask),
-		cmocka_unit_test(moved), cmocka_unit_test(malformed),
+		cmocka_unit_test(moved), cmocka_unit_test(probe_teaches_nothing), cmocka_unit_test(malformed),
 	};
 	return cmocka_run_group_tests(tests, start, stop);
 }
