@@ -37,6 +37,7 @@ struct dtls {
 	const uint8_t *datagram; // the one BIO_read takes
 	size_t datagram_bytes;
 	char failure[160];
+	const char *plain_alert; // what the last one said that came without encryption, OpenSSL's text
 	struct dtls_trace trace; // of the records sent
 	struct {
 		uint8_t data[EARLY_BYTES_MAX];
@@ -315,6 +316,15 @@ static bool is_early(const uint8_t *head)
 	return get_be16(head + 3) == 1 && (head[0] == DTLS_APPLICATION || head[0] == DTLS_ALERT);
 }
 
+// Without encryption there is only the handshake. Anything else, and a ChangeCipherSpec that is none, would end it inside OpenSSL,
+// and whoever knows the two addresses can make that up. RFC 6347 4.1.2.7 lets us ignore it: who means it is silent from then on.
+static bool is_forgeable(const uint8_t *head, size_t payload_bytes)
+{
+	if (get_be16(head + 3) != 0 || head[0] == DTLS_HANDSHAKE)
+		return false;
+	return head[0] != DTLS_CHANGE_CIPHER || payload_bytes != 1 || head[DTLS_RECORD_HEADER_BYTES] != 1;
+}
+
 static void early_keep(struct dtls *dtls, const uint8_t *data, size_t bytes)
 {
 	if (dtls->early == NULL)
@@ -328,6 +338,7 @@ static void early_keep(struct dtls *dtls, const uint8_t *data, size_t bytes)
 // Takes a datagram apart: what is for OpenSSL goes to rest. OpenSSL would drop a bad header silently, we want to count it.
 static enum drop sort_records(struct dtls *dtls, const uint8_t *data, size_t bytes, uint8_t *rest, size_t *ret_rest)
 {
+	enum drop drop = bytes > 0 ? DROP_NONE : DROP_DTLS_MALFORMED;
 	*ret_rest = 0;
 	for (size_t at = 0; at < bytes;) {
 		const uint8_t *head = data + at;
@@ -338,13 +349,17 @@ static enum drop sort_records(struct dtls *dtls, const uint8_t *data, size_t byt
 			return DROP_DTLS_MALFORMED;
 		if (is_early(head)) {
 			early_keep(dtls, head, record);
+		} else if (is_forgeable(head, record - DTLS_RECORD_HEADER_BYTES)) {
+			drop = DROP_DTLS_PLAIN;
+			if (head[0] == DTLS_ALERT && record == DTLS_RECORD_HEADER_BYTES + 2)
+				dtls->plain_alert = SSL_alert_desc_string_long(head[DTLS_RECORD_HEADER_BYTES + 1]);
 		} else {
 			memcpy(rest + *ret_rest, head, record);
 			*ret_rest += record;
 		}
 		at += record;
 	}
-	return bytes > 0 ? DROP_NONE : DROP_DTLS_MALFORMED;
+	return drop;
 }
 
 enum drop dtls_input(struct dtls *dtls, const uint8_t *datagram, size_t bytes)
@@ -356,13 +371,13 @@ enum drop dtls_input(struct dtls *dtls, const uint8_t *datagram, size_t bytes)
 	if (bytes > sizeof(rest))
 		return DROP_DTLS_MALFORMED;
 	enum drop drop = sort_records(dtls, datagram, bytes, rest, &rest_bytes);
-	if (drop != DROP_NONE || rest_bytes == 0)
+	if (drop == DROP_DTLS_MALFORMED || rest_bytes == 0)
 		return drop;
 	dtls->datagram = rest;
 	dtls->datagram_bytes = rest_bytes;
 	handshake_step(dtls);
 	dtls->datagram = NULL;
-	return DROP_NONE;
+	return drop;
 }
 
 uint64_t dtls_deadline_ns(const struct dtls *dtls)
@@ -389,6 +404,11 @@ enum dtls_state dtls_state(const struct dtls *dtls)
 const char *dtls_failure(const struct dtls *dtls)
 {
 	return dtls->failure;
+}
+
+const char *dtls_plain_alert(const struct dtls *dtls)
+{
+	return dtls->plain_alert;
 }
 
 int dtls_export_srtp(struct dtls *dtls, struct srtp_keys *ret_keys)

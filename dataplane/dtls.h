@@ -35,14 +35,18 @@ void dtls_destroy(struct dtls *dtls); // takes NULL; sends nothing
 // Client role: send the first flight. Server role: nothing.
 void dtls_start(struct dtls *dtls);
 // Feed one received datagram (may hold several records). Data and alerts under the new keys, which may come before the
-// peer's Finished or with it, are kept unread (dtls_early). Never trusts the peer; state may change. DROP_NONE or the reason.
+// peer's Finished or with it, are kept unread (dtls_early). Alerts without encryption are dropped. Never trusts the peer; state may
+// change. DROP_NONE or the reason.
 enum drop dtls_input(struct dtls *dtls, const uint8_t *datagram, size_t bytes);
 // Absolute clock_mono_ns when dtls_timeout must be called, 0: no timer runs.
 uint64_t dtls_deadline_ns(const struct dtls *dtls);
 void dtls_timeout(struct dtls *dtls);
 
 enum dtls_state dtls_state(const struct dtls *dtls);
-const char *dtls_failure(const struct dtls *dtls); // sentence when DTLS_FAILED: alert, fingerprint mismatch, ...
+const char *dtls_failure(const struct dtls *dtls); // sentence when DTLS_FAILED: fingerprint mismatch, no common cipher, ...
+// What the last alert said that came without encryption, NULL: none came. It is not believed, since anybody may have sent it, but a
+// peer that gave up says so that way before it is silent.
+const char *dtls_plain_alert(const struct dtls *dtls);
 // The fingerprint was verified before DTLS_ESTABLISHED is reported.
 int dtls_export_srtp(struct dtls *dtls, struct srtp_keys *ret_keys);
 // The record layer of an established connection, the last use of it: destroy it afterwards. NULL with err.

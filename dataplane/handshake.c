@@ -170,6 +170,20 @@ static bool dtls_begin(struct transport *transport) RUNS_ON(handshake_role)
 	return true;
 }
 
+static void fail_late(struct transport *transport, bool connected) RUNS_ON(handshake_role)
+{
+	char reason[160];
+	const char *alert = transport->setup.dtls != NULL ? dtls_plain_alert(transport->setup.dtls) : NULL;
+	if (!connected)
+		fail(transport, "no connectivity check was answered by the server");
+	else if (alert == NULL)
+		fail(transport, "the DTLS handshake did not end in time");
+	else {
+		snprintf(reason, sizeof(reason), "the DTLS handshake did not end in time; the server's last alert: %s", alert);
+		fail(transport, reason);
+	}
+}
+
 // Looks at everything that can have changed, reports it, and sets the one timer of the transport.
 static void advance(struct transport *transport) RUNS_ON(handshake_role)
 {
@@ -216,8 +230,7 @@ static void advance(struct transport *transport) RUNS_ON(handshake_role)
 	if (setup->established)
 		report(transport, ice == ICE_CONNECTED ? TRANSPORT_CONNECTED : TRANSPORT_DISCONNECTED, "");
 	else if (setup->deadline_ns != 0 && now_ns >= setup->deadline_ns) {
-		fail(transport, ice == ICE_CONNECTED ? "the DTLS handshake did not end in time"
-						     : "no connectivity check was answered by the server");
+		fail_late(transport, ice == ICE_CONNECTED);
 		return;
 	} else if (setup->deadline_ns != 0 && (next == 0 || setup->deadline_ns < next))
 		next = setup->deadline_ns;

@@ -215,6 +215,49 @@ static void bad_datagrams_harm_nothing(void **state)
 	end();
 }
 
+// Whoever knows two addresses can send these in the peer's name. At every step of the handshake, alone and before a real datagram.
+static void forged_plain_records_end_nothing(void **state)
+{
+	(void)state;
+	static const uint8_t forged[][15] = {
+		{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40}, // fatal: handshake failure
+		{21, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0},  // close_notify, and the version of a first flight
+		{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0},
+		{23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 'h', 'i'},
+		{24, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0}, // heartbeat
+		{20, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 1},
+		{20, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 2},
+	};
+	for (unsigned role = 0; role < 2; role++) {
+		struct err err = {""};
+		uint8_t both[2048];
+		begin(role == 0 ? DTLS_SERVER : DTLS_CLIENT, NULL);
+		assert_null(dtls_plain_alert(dtls));
+		for (unsigned round = 0; round < 10 && dtls_state(dtls) == DTLS_HANDSHAKING; round++) {
+			for (unsigned i = 0; i < ARRAY_SIZE(forged); i++) {
+				assert_int_equal(dtls_input(dtls, forged[i], 13u + forged[i][12]), DROP_DTLS_PLAIN);
+				assert_int_equal(dtls_state(dtls), DTLS_HANDSHAKING);
+			}
+			assert_string_equal(dtls_plain_alert(dtls), "close notify"); // of the last one that is whole
+			if (peer.sent_count > 0) {
+				memcpy(both, forged[0], sizeof(forged[0]));
+				memcpy(both + sizeof(forged[0]), peer.sent[0].data, peer.sent[0].bytes);
+				assert_int_equal(dtls_input(dtls, both, sizeof(forged[0]) + peer.sent[0].bytes), DROP_DTLS_PLAIN);
+				memmove(&peer.sent[0], &peer.sent[1], --peer.sent_count * sizeof(peer.sent[0]));
+			}
+			to_us();
+			to_peer();
+		}
+		to_peer();
+		assert_int_equal(dtls_state(dtls), DTLS_ESTABLISHED);
+		struct dtls_record *record = dtls_take_record(dtls, &err);
+		assert_non_null(record);
+		carries_on(record);
+		dtls_record_destroy(record);
+		end();
+	}
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -239,6 +282,7 @@ int main(void)
 		cmocka_unit_test(early_data_is_kept),
 		cmocka_unit_test(a_wrong_fingerprint_ends_it),
 		cmocka_unit_test(bad_datagrams_harm_nothing),
+		cmocka_unit_test(forged_plain_records_end_nothing),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
