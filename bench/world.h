@@ -49,6 +49,7 @@ struct world {
 	struct world_frame *frames; // of the block that world_prepare made, in order of arrival
 	unsigned frames_count, frames_size;
 	unsigned next, round;
+	unsigned fed; // rounds that went onto the wire
 	struct srtp *sender; // its keys are everybody's
 	struct srtp_keys keys;
 	struct rte_ring *wire, *wire_out;

@@ -115,7 +115,7 @@ ROLE_UNCHECKED static int transport_init(struct transport *transport, const stru
 	transport->data_rx.voice = config->generation;
 	transport->connect_limit_ms = config->connect_limit_ms ? config->connect_limit_ms : 5000;
 	transport->owners = 3;
-	if (RAND_bytes((unsigned char *)&transport->rx.local_ssrc, sizeof(transport->rx.local_ssrc)) != 1)
+	if (RAND_bytes((unsigned char *)&transport->local_ssrc, sizeof(transport->local_ssrc)) != 1)
 		return err_set(err, EIO, "no random numbers");
 	handshake_ice_config(transport, &ice);
 	transport->setup.ice = ice_create(&ice, err);

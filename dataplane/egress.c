@@ -213,7 +213,7 @@ void egress_report(struct worker *worker, struct transport *transport)
 		return;
 	uint8_t *data = rte_pktmbuf_mtod(mbuf, uint8_t *);
 	egress_rtcp(worker, transport, mbuf,
-		(uint32_t)rtcp_build_rr(data, RTCP_BYTES_MAX, transport->rx.local_ssrc, &reception, 1, CNAME));
+		(uint32_t)rtcp_build_rr(data, RTCP_BYTES_MAX, transport->local_ssrc, &reception, 1, CNAME));
 }
 
 void egress_ask(struct worker *worker, struct transport *transport)
@@ -226,7 +226,7 @@ void egress_ask(struct worker *worker, struct transport *transport)
 	if (mbuf == NULL)
 		return;
 	uint8_t *data = rte_pktmbuf_mtod(mbuf, uint8_t *);
-	size_t bytes = rtcp_build_rr(data, RTCP_BYTES_MAX, transport->rx.local_ssrc, NULL, 0, CNAME);
-	bytes += rtcp_build_nack(data + bytes, RTCP_BYTES_MAX - bytes, transport->rx.local_ssrc, ask.ssrc, ask.first, ask.missing);
+	size_t bytes = rtcp_build_rr(data, RTCP_BYTES_MAX, transport->local_ssrc, NULL, 0, CNAME);
+	bytes += rtcp_build_nack(data + bytes, RTCP_BYTES_MAX - bytes, transport->local_ssrc, ask.ssrc, ask.first, ask.missing);
 	egress_rtcp(worker, transport, mbuf, (uint32_t)bytes);
 }

@@ -178,6 +178,10 @@ static void ingress_rtcp(struct worker *worker, struct transport *transport, str
 	uint8_t *data = rte_pktmbuf_mtod(mbuf, uint8_t *);
 	enum drop drop = srtcp_unprotect(worker->srtp_mgr, transport->rx.srtp, data, &bytes);
 	struct ingress_report report = {worker, transport, packet_of(mbuf)->arrival_ns, false};
+	if (drop == DROP_NONE && UNLIKELY(!ingress_takes(worker, transport, report.arrival_ns))) {
+		rte_pktmbuf_free(mbuf);
+		return;
+	}
 	if (drop == DROP_NONE) {
 		struct rtcp_visitor visitor = {.sender_report = ingress_sender_report, .bye = ingress_goodbye, .arg = &report};
 		drop = rtcp_parse(data, bytes, &visitor);
@@ -266,6 +270,10 @@ void ingress_rtp(struct worker *worker, struct transport *transport, struct rte_
 		.arrival_ns = packet_of(mbuf)->arrival_ns,
 		.again = packet_of(mbuf)->kind == PACKET_HELD_RTP,
 	};
+	if (UNLIKELY(!packet.again && !ingress_takes(worker, transport, packet.arrival_ns))) {
+		rte_pktmbuf_free(mbuf);
+		return;
+	}
 	struct home *home = transport->home;
 	bool keep;
 	home_look(worker, home);

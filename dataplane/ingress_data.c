@@ -109,6 +109,8 @@ static void data_packet(struct worker *worker, struct transport *transport, cons
 		stats_add(&worker->stats.drops[drop], 1);
 		return;
 	}
+	if (UNLIKELY(!ingress_takes(worker, transport, arrival_ns)))
+		return;
 	struct source_data data = {.payload = user.payload,
 		.bytes = user.payload_bytes,
 		.transport = transport->id,

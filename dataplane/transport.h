@@ -36,7 +36,7 @@ struct transport_stream {
 struct transport_rx {
 	struct srtp *srtp;
 	struct transport_stream streams[TRANSPORT_STREAMS_MAX];
-	uint32_t local_ssrc; // of our receiver reports
+	uint32_t media_paid_at; // quota.h: of authentic packets
 	uint8_t pending_count;
 	bool audio_seen; // control has heard of the first frame of the data way
 };
@@ -95,6 +95,7 @@ struct transport {
 	_Atomic(uint32_t) channels;       // assoc writes: streams of _lossy << 16 | _reliable
 	_Atomic(uint32_t) rwnd_bytes;     // assoc writes: what SACKs offer
 	stats_counter tx_packets, tx_bytes, data_holes; // worker writes
+	uint32_t local_ssrc OWNED_BY(worker_role);        // of our receiver reports
 	struct rte_mbuf *pending[TRANSPORT_PENDING_MAX] OWNED_BY(worker_role); // decrypted; rx.pending_count of them
 	struct transport_data data_rx OWNED_BY(worker_role) CACHE_ALIGNED;
 
@@ -115,6 +116,7 @@ struct transport {
 	struct rcu_retired retired;
 };
 _Static_assert(offsetof(struct transport, rx) == CACHE_LINE_BYTES, "lookup and dispatch touch one line");
+_Static_assert(offsetof(struct transport, local_ssrc) < 3 * CACHE_LINE_BYTES, "what we send looks at one line");
 _Static_assert(offsetof(struct transport, next_srtp) == 2 * CACHE_LINE_BYTES, "a packet's own state is one line");
 
 static inline uint64_t endpoint_pack(struct endpoint e)

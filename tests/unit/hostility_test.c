@@ -25,6 +25,7 @@
 #define OUR_IP 0x0a630102u
 #define PEER_IP 0x0a630101u
 #define USERS 4
+#define FIFTH_IDENTITY "p"
 #define FLOOD 150000u
 #define PEER_PORT 7882
 #define PEER_UFRAG "peer"
@@ -108,10 +109,11 @@ static void send_frame(const uint8_t *frame, uint32_t bytes)
 	}
 }
 
-static void talk(struct user *user)
+// The user's next packet of speech, as its server sends it.
+static uint32_t speech(struct user *user, uint8_t *frame)
 {
 	ENTERS(worker_role);
-	uint8_t *frame = user->last, *rtp = frame + 42;
+	uint8_t *rtp = frame + 42;
 	uint32_t bytes = 12 + (uint32_t)opus_bytes;
 	rtp[0] = 0x80;
 	rtp[1] = PT_OPUS;
@@ -121,9 +123,14 @@ static void talk(struct user *user)
 	user->seq++;
 	memcpy(rtp + 12, opus, (size_t)opus_bytes);
 	assert_int_equal(srtp_protect(mgr, user->sender, rtp, &bytes), 0);
-	user->last_bytes = udp_frame(frame, PEER_IP, user->local.port, bytes);
-	send_frame(frame, user->last_bytes);
 	user->sent++;
+	return udp_frame(frame, PEER_IP, user->local.port, bytes);
+}
+
+static void talk(struct user *user)
+{
+	user->last_bytes = speech(user, user->last);
+	send_frame(user->last, user->last_bytes);
 }
 
 // ---- the peer: answers ARP and connectivity checks, and asks for consent itself
@@ -345,6 +352,12 @@ static uint32_t init_forged(uint8_t *frame)
 	return udp_frame(frame, random_word(), fifth.local.port, bytes - 42);
 }
 
+// Everything is right with it: keys, numbers, Opus. Only that it is a hundred hours of speech an hour.
+static uint32_t valid_speech(uint8_t *frame)
+{
+	return speech(&fifth, frame);
+}
+
 static uint32_t broken_frames(uint8_t *frame)
 {
 	for (unsigned i = 0; i < 80; i += 4)
@@ -384,11 +397,19 @@ static void wait_until_equal(const char *what, uint64_t (*value)(const void *), 
 		fail_msg("%s: %lu, expected %lu", what, now, wanted);
 }
 
-// Each hostile frame is dropped by a name; only an INIT of the peer itself may be answered.
+static uint64_t fifth_taken(void)
+{
+	struct source_stats stats;
+	dataplane_source_stats(fifth.source, &stats);
+	return stats.packets;
+}
+
+// Each hostile frame is dropped by a name; only an INIT of the peer itself may be answered, and what the fifth user's server says
+// may be heard as far as it is speech.
 static uint64_t dealt_with(const void *names)
 {
 	peer_serve();
-	return dropped(names) + init_acks;
+	return dropped(names) + init_acks + fifth_taken();
 }
 
 static uint64_t heard_value(const void *unused)
@@ -460,7 +481,70 @@ FLOOD_TEST(init_forged, "SCTP INIT, forged records", DROP_DTLS_BAD_RECORD, DROP_
 FLOOD_TEST(init_sealed, "SCTP INIT of the peer itself", DROP_SCTP_INIT_FLOOD, DROP_SCTP_SHARE, DROP_ASSOC_FULL, DROP_SCTP_CLOSED)
 FLOOD_TEST(unknown_sealed, "unknown chunks of that peer", DROP_SCTP_CONTROL_FLOOD, DROP_SCTP_SHARE,
 	DROP_ASSOC_FULL, DROP_SCTP_CLOSED)
+FLOOD_TEST(valid_speech, "valid speech of a server", DROP_MEDIA_FLOOD, DROP_JITTER_LATE, DROP_JITTER_DUPLICATE, DROP_JITTER_FULL)
 FLOOD_TEST(broken_frames, "broken Ethernet and IPv4", DROP_IP4_MALFORMED, DROP_IP4_BAD_CHECKSUM, DROP_IP4_NOT_FOR_US)
+
+// How many authentic packets one transport may bring within that time.
+static uint64_t quota(uint64_t ns)
+{
+	return MEDIA_MOST + (ns >> QUOTA_TICK_BITS) / MEDIA_TICKS_EACH + 1;
+}
+
+// 26 us of a core for each packet that is decoded: however many come, few are.
+static void few_of_a_flood_are_decoded(void **state)
+{
+	uint64_t began = clock_mono_ns(), before = fifth_taken();
+	valid_speech_flood(state);
+	uint64_t taken = fifth_taken() - before;
+	assert_in_range(taken, 1, quota(clock_mono_ns() - began));
+}
+
+// What a stall of ten seconds held back comes at once, and is heard.
+static void a_burst_after_a_stall_is_heard(void **state)
+{
+	(void)state;
+	uint64_t spoken = 0;
+	for (unsigned i = 0; i < 500; i++)
+		for (unsigned u = 0; u < USERS; u++)
+			talk(&users[u]);
+	for (unsigned u = 0; u < USERS; u++)
+		spoken += users[u].sent;
+	wait_until_equal("frames of the talkers", heard_value, NULL, spoken);
+}
+
+// A DataPacket that came out of the fifth user's association: user (2) with payload (2), participant_identity (4).
+static void say_data(char identity)
+{
+	const uint8_t message[] = {2 << 3 | 2, 5, 2 << 3 | 2, 3, 1, 0, 0, 4 << 3 | 2, 1, (uint8_t)identity};
+	struct rte_mbuf *mbuf = NULL;
+	uint64_t limit = clock_mono_ns() + LIMIT_NS;
+	while ((mbuf = rte_pktmbuf_alloc(plane.pool)) == NULL && clock_mono_ns() < limit)
+		sched_yield();
+	assert_non_null(mbuf);
+	memcpy(rte_pktmbuf_append(mbuf, sizeof(message)), message, sizeof(message));
+	*packet_of(mbuf) = (struct packet){.arrival_ns = clock_mono_ns(), .transport = fifth.id, .kind = PACKET_MESSAGE};
+	while (rte_ring_mp_enqueue(plane.workers[0].inbox, mbuf) != 0 && clock_mono_ns() < limit)
+		sched_yield();
+	doorbell_ring(&plane.workers[0].bell);
+}
+
+// The data way has the same limit, for the target's packets: what others in the room say is not the server's to pay.
+static void data_has_the_same_limit(void **state)
+{
+	(void)state;
+	static const enum drop others[] = {DROP_DATA_OTHER_IDENTITY, DROP_NONE}, heard_ones[] = {DROP_DATA_UNWANTED, DROP_NONE},
+			       floods[] = {DROP_MEDIA_FLOOD, DROP_NONE}, all[] = {DROP_DATA_UNWANTED, DROP_MEDIA_FLOOD, DROP_NONE};
+	uint64_t flood_before = dropped(floods), others_before = dropped(others);
+	for (unsigned i = 0; i < 20000; i++)
+		say_data('o');
+	wait_until_equal("data packets of others", dealt_with, others, others_before + 20000 + init_acks + fifth_taken());
+	assert_int_equal(dropped(floods), flood_before);
+	uint64_t began = clock_mono_ns(), before = dropped(heard_ones), all_before = dropped(all);
+	for (unsigned i = 0; i < 20000; i++)
+		say_data(FIFTH_IDENTITY[0]);
+	wait_until_equal("data packets of the target", dealt_with, all, all_before + 20000 + init_acks + fifth_taken());
+	assert_in_range(dropped(heard_ones) - before, 1, quota(clock_mono_ns() - began));
+}
 
 // After all of it nothing is missing and every buffer is back.
 static void nothing_is_left(void **state)
@@ -501,7 +585,8 @@ static int user_open(struct user *user)
 	memset(keys.local_key, 99, sizeof(keys.local_key));
 	user->pcm = pcm_create(2000);
 	user->source = dataplane_source_create(user->pcm, &source);
-	struct transport_config config = {.generation = 1, .source = user->source, .data = user == &fifth, .connect_limit_ms = 3600000};
+	struct transport_config config = {.generation = 1, .source = user->source, .data = user == &fifth,
+		.data_identity = FIFTH_IDENTITY, .connect_limit_ms = 3600000};
 	struct transport_remote remote = {.ufrag = PEER_UFRAG, .pwd = PEER_PWD, .ice_lite = true, .setup = TRANSPORT_SETUP_ACTIVE};
 	if (user->source == NULL || transport_open(&config, &user->id, &user->local, &err) < 0) {
 		print_error("%s\n", err.text);
@@ -621,7 +706,9 @@ int main(void)
 		cmocka_unit_test(client_hello_flood), cmocka_unit_test(replayed_flood), cmocka_unit_test(truncated_flood),
 		cmocka_unit_test(icmp_redirect_flood), cmocka_unit_test(arp_spoofing_flood),
 		cmocka_unit_test(init_bare_flood), cmocka_unit_test(init_forged_flood), cmocka_unit_test(init_sealed_flood),
-		cmocka_unit_test(broken_frames_flood), cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(broken_frames_flood), cmocka_unit_test(few_of_a_flood_are_decoded),
+		cmocka_unit_test(a_burst_after_a_stall_is_heard), cmocka_unit_test(data_has_the_same_limit),
+		cmocka_unit_test(nothing_is_left),
 	};
 	return cmocka_run_group_tests(tests, start, stop);
 }
