@@ -14,7 +14,8 @@
 #define SAMPLES (DROP_WATCH_SECONDS + 1)
 #define LOG_EVERY_NS 10000000000u // losses, while they go on
 
-// Losses: somebody was behind, or there was no memory. PUNT_FULL is not among them: who is known has a ring of his own.
+// Losses: somebody was behind, or there was no memory. PUNT_FULL is not among them: that is strangers, and who is known has a ring
+// of his own.
 bool drop_is_loss(enum drop reason)
 {
 	switch (reason) {
@@ -22,6 +23,7 @@ bool drop_is_loss(enum drop reason)
 	case DROP_RX_NO_MBUF:
 	case DROP_TX_RING_FULL:
 	case DROP_ALLOC_FAILED:
+	case DROP_PUNT_KNOWN_FULL:
 	case DROP_ASSOC_FULL:
 	case DROP_INJECT_FULL:
 	case DROP_HANDOVER_FULL:

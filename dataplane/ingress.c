@@ -21,6 +21,11 @@
 
 #define AHEAD 5u // packets between a source's lines being asked for and being needed
 
+// What is looked at before strangers: 48 datagrams a second of a transport, 100 at once, and as many confirmations of next hops. A
+// handshake is some twenty datagrams, checks are a few a second, consent is one in two.
+#define KNOWN_TICKS_EACH 20u
+#define KNOWN_MOST 100u
+
 // What of a burst is SRTP waits here for one call into the crypto library.
 struct ingress_batch {
 	struct srtp_job jobs[BURST_MAX];
@@ -42,6 +47,13 @@ static void punt(struct worker *worker, struct rte_ring *ring, struct doorbell *
 		return;
 	}
 	doorbell_ring(bell);
+}
+
+// To the handshake thread, before strangers if it is known.
+static void ingress_punt(struct worker *worker, struct rte_mbuf *mbuf, enum packet_kind kind, bool known) RUNS_ON(worker_role)
+{
+	struct rte_ring *ring = known ? plane.punt_known : plane.punt;
+	punt(worker, ring, &plane.punt_bell, mbuf, kind, known ? DROP_PUNT_KNOWN_FULL : DROP_PUNT_FULL);
 }
 
 // eth: is it for us, and what is inside. Leaves the data at the network header.
@@ -342,11 +354,13 @@ static void ingress_collect_dtls(struct worker *worker, struct transport *transp
 	batch->dtls_transports[batch->dtls_count++] = transport;
 }
 
-// The handshake thread's ring for this datagram.
-static struct rte_ring *ingress_punt_ring(const struct transport *transport, struct rte_mbuf *mbuf)
+// Whether the datagram comes from the selected remote. An address can be forged, so more than a transport needs counts as
+// strangers': whoever forges it harms no other transport, and what he covers is still read as long as there is time.
+static bool ingress_known(struct transport *transport, struct rte_mbuf *mbuf) RUNS_ON(worker_role)
 {
-	uint64_t selected = atomic_load_explicit(&transport->remote, memory_order_relaxed);
-	return endpoint_pack(packet_of(mbuf)->remote) == selected ? plane.punt_known : plane.punt;
+	const struct packet *packet = packet_of(mbuf);
+	return endpoint_pack(packet->remote) == atomic_load_explicit(&transport->remote, memory_order_relaxed) &&
+	       quota_take(&transport->punt_paid_at, packet->arrival_ns, KNOWN_TICKS_EACH, KNOWN_MOST);
 }
 
 // From the transport on, on its own worker.
@@ -378,29 +392,29 @@ static void ingress_transport(struct worker *worker, struct transport *transport
 		ingress_rtcp(worker, transport, mbuf);
 		return;
 	case CLASSIFY_STUN:
-		punt(worker, ingress_punt_ring(transport, mbuf), &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
+		ingress_punt(worker, mbuf, PACKET_UDP, ingress_known(transport, mbuf));
 		return;
 	case CLASSIFY_DTLS:
 		if (LIKELY(ingress_has_record(transport)))
 			ingress_collect_dtls(worker, transport, mbuf, batch);
 		else
-			punt(worker, ingress_punt_ring(transport, mbuf), &plane.punt_bell, mbuf, PACKET_UDP, DROP_PUNT_FULL);
+			ingress_punt(worker, mbuf, PACKET_UDP, ingress_known(transport, mbuf));
 		return;
 	default:
 		worker_drop(worker, mbuf, DROP_CLASSIFY_UNKNOWN);
 	}
 }
 
-// The handshake thread's ring for an ARP frame: what confirms a next hop goes before what claims one.
-static struct rte_ring *ingress_arp_ring(const struct port *port, const struct rte_mbuf *mbuf)
+// Whether an ARP frame confirms a next hop: that goes before what claims one, as long as it is not more than hops say.
+static bool ingress_arp_known(struct worker *worker, const struct port *port, const struct rte_mbuf *mbuf) RUNS_ON(worker_role)
 {
 	struct rte_ether_addr known;
 	if (rte_pktmbuf_data_len(mbuf) < sizeof(struct rte_ether_hdr) + sizeof(struct rte_arp_hdr))
-		return plane.punt;
+		return false;
 	const struct rte_arp_hdr *arp = rte_pktmbuf_mtod_offset(mbuf, const struct rte_arp_hdr *, sizeof(struct rte_ether_hdr));
-	bool confirms = neighbour_lookup(port->neighbours, rte_be_to_cpu_32(arp->arp_data.arp_sip), &known) &&
-			rte_is_same_ether_addr(&known, &arp->arp_data.arp_sha);
-	return confirms ? plane.punt_known : plane.punt;
+	return neighbour_lookup(port->neighbours, rte_be_to_cpu_32(arp->arp_data.arp_sip), &known) &&
+	       rte_is_same_ether_addr(&known, &arp->arp_data.arp_sha) &&
+	       quota_take(&worker->arp_paid_at, worker->now_ns, KNOWN_TICKS_EACH, KNOWN_MOST);
 }
 
 // Down to the UDP payload; false when the frame ends here, dropped or punted.
@@ -412,7 +426,7 @@ static bool ingress_frame(struct worker *worker, unsigned port_index, struct rte
 	uint8_t protocol = 0;
 	enum drop drop = ingress_eth(port, mbuf, &type);
 	if (drop == DROP_NONE && type == RTE_ETHER_TYPE_ARP) {
-		punt(worker, ingress_arp_ring(port, mbuf), &plane.punt_bell, mbuf, PACKET_ARP, DROP_PUNT_FULL);
+		ingress_punt(worker, mbuf, PACKET_ARP, ingress_arp_known(worker, port, mbuf));
 		return false;
 	}
 	if (drop == DROP_NONE && type != RTE_ETHER_TYPE_IPV4)
@@ -420,7 +434,7 @@ static bool ingress_frame(struct worker *worker, unsigned port_index, struct rte
 	if (drop == DROP_NONE)
 		drop = ingress_ip4(port, mbuf, &protocol, &offset, &bytes);
 	if (drop == DROP_NONE && protocol == IPPROTO_ICMP) {
-		punt(worker, plane.punt, &plane.punt_bell, mbuf, PACKET_ICMP, DROP_PUNT_FULL);
+		ingress_punt(worker, mbuf, PACKET_ICMP, false);
 		return false;
 	}
 	if (drop == DROP_NONE && protocol != IPPROTO_UDP)

@@ -75,6 +75,7 @@ struct worker {
 	uint64_t now_ns OWNED_BY(worker_role);
 	struct rte_mbuf *tx[DATAPLANE_PORTS_MAX][TX_BURST_MAX] OWNED_BY(worker_role);
 	unsigned tx_count[DATAPLANE_PORTS_MAX] OWNED_BY(worker_role);
+	uint32_t arp_paid_at OWNED_BY(worker_role); // quota.h: of ARP frames that confirm a next hop
 	struct home *open OWNED_BY(worker_role); // sources with a timer
 	bool reads_mail OWNED_BY(worker_role);
 	// What goes once nothing of this turn of the loop looks at it any more.
@@ -124,7 +125,7 @@ struct plane {
 	struct worker workers[DATAPLANE_WORKERS_MAX];
 	struct dtls_identity *identity;
 	struct rte_ring *punt;  // workers -> handshake
-	struct rte_ring *punt_known; // the same, from a transport's selected remote: looked at first, so that a flood starves no consent
+	struct rte_ring *punt_known; // the same, of who is known and within a quota: looked at first, so that no flood starves consent
 	struct rte_ring *assoc; // workers -> assoc
 	struct doorbell punt_bell, assoc_bell;
 	struct mailbox handshake_box, assoc_box; // slow messages

@@ -3,8 +3,8 @@
 // quota.h - how much of something may come in the long run and at once: a bucket of tokens in one word, without a division.
 //
 // What is kept is the moment at which everything that was taken is paid off (the generic cell rate algorithm). Time counts in ticks
-// of 2^20 ns, close to a millisecond, of which a word holds 49 days; who comes back after exactly that long finds less than there is,
-// once.
+// of 2^20 ns, close to a millisecond, of which a word holds 52 days; who comes back after exactly that long finds less than there
+// is, once.
 //
 // Runs on: any; one thread at a time.
 #pragma once

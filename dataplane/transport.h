@@ -96,6 +96,7 @@ struct transport {
 	_Atomic(uint32_t) rwnd_bytes;     // assoc writes: what SACKs offer
 	stats_counter tx_packets, tx_bytes, data_holes; // worker writes
 	uint32_t local_ssrc OWNED_BY(worker_role);        // of our receiver reports
+	uint32_t punt_paid_at OWNED_BY(worker_role);      // quota.h: of what comes from the selected remote and is not media
 	struct rte_mbuf *pending[TRANSPORT_PENDING_MAX] OWNED_BY(worker_role); // decrypted; rx.pending_count of them
 	struct transport_data data_rx OWNED_BY(worker_role) CACHE_ALIGNED;
 
@@ -116,7 +117,7 @@ struct transport {
 	struct rcu_retired retired;
 };
 _Static_assert(offsetof(struct transport, rx) == CACHE_LINE_BYTES, "lookup and dispatch touch one line");
-_Static_assert(offsetof(struct transport, local_ssrc) < 3 * CACHE_LINE_BYTES, "what we send looks at one line");
+_Static_assert(offsetof(struct transport, punt_paid_at) < 3 * CACHE_LINE_BYTES, "what we send looks at one line");
 _Static_assert(offsetof(struct transport, next_srtp) == 2 * CACHE_LINE_BYTES, "a packet's own state is one line");
 
 static inline uint64_t endpoint_pack(struct endpoint e)

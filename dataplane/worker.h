@@ -9,9 +9,9 @@
 #include "dataplane/quota.h"
 #include "dataplane/transport.h"
 
-// What of a transport may reach its source: 477 packets a second, 1,000 at once. Speech is 50 a second, 100 with RTP and data packets
-// side by side or in packets of 10 ms; NACK has a packet repeated three times at most. What a stall held back comes at once: of ten
-// seconds of both ways that is 1,000. A server that sends more costs no more than 1.2 % of a core in decoded Opus.
+// What of a transport may reach its source: 477 packets a second, 1,000 at once. Speech is 50 a second, 100 in packets of 10 ms or
+// with RTP and data packets side by side; NACK has a packet repeated three times at most. What a stall held back comes at once: of
+// ten seconds of both ways that is 1,000. A server that sends more costs no more than 1.2 % of a core in decoded Opus.
 #define MEDIA_TICKS_EACH 2u
 #define MEDIA_MOST 1000u
 

@@ -89,6 +89,8 @@ static void kinds_are_told_apart(void **state)
 	assert_int_equal(view.flood_most, DROP_PUNT_FULL);
 	for (enum drop reason = DROP_NONE; reason < DROP_COUNT; reason++)
 		assert_int_equal(view.lost[reason], 0);
+	second(DROP_PUNT_KNOWN_FULL, 3); // who is known and was turned away is one
+	assert_int_equal(view.lost[DROP_PUNT_KNOWN_FULL], 3);
 }
 
 int main(void)
