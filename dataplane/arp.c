@@ -7,6 +7,8 @@
 
 #include "dataplane/arp.h"
 
+#include "dataplane/quota.h"
+
 #include <rte_arp.h>
 
 #define ARP_REACHABLE_NS 30000000000ull
@@ -26,6 +28,7 @@ struct arp_entry {
 	unsigned tries;
 	uint32_t ip;
 	uint64_t confirmed_ns;
+	uint32_t answers_paid_at; // quota.h: a next hop is answered however many strangers ask
 	unsigned port, worker;
 	struct rte_mbuf *waiting[ARP_WAITING_MAX];
 	unsigned waiting_count;
@@ -33,6 +36,7 @@ struct arp_entry {
 
 static struct arp_entry entries[DATAPLANE_PORTS_MAX][NEIGHBOURS_MAX] OWNED_BY(handshake_role);
 static struct deadline_heap timers OWNED_BY(handshake_role);
+static uint32_t answers_paid_at OWNED_BY(handshake_role); // of everybody else
 
 static void arp_emit(unsigned port_index, unsigned worker, uint16_t opcode, const struct rte_ether_addr *to,
 	uint32_t target_ip) RUNS_ON(handshake_role)
@@ -136,8 +140,12 @@ enum drop arp_input(unsigned port_index, const uint8_t *frame, size_t bytes, uin
 	// A probe (RFC 5227) comes from 0.0.0.0, which has no entry: it is answered, and nothing is learned from it.
 	struct arp_entry *entry = arp_entry_of(port_index, sender_ip, false);
 	enum drop drop = entry != NULL ? arp_claim(entry, &arp->arp_data.arp_sha, now_ns) : DROP_NONE;
-	if (arp->arp_opcode == RTE_BE16(RTE_ARP_OP_REQUEST) && target_ip == port->config.address)
-		arp_emit(port_index, 0, RTE_ARP_OP_REPLY, &arp->arp_data.arp_sha, sender_ip);
+	if (arp->arp_opcode != RTE_BE16(RTE_ARP_OP_REQUEST) || target_ip != port->config.address)
+		return drop;
+	uint32_t *paid_at = entry != NULL && drop == DROP_NONE ? &entry->answers_paid_at : &answers_paid_at;
+	if (!quota_take(paid_at, now_ns, ANSWER_TICKS_EACH, ANSWERS_MOST))
+		return DROP_ARP_FLOOD;
+	arp_emit(port_index, 0, RTE_ARP_OP_REPLY, &arp->arp_data.arp_sha, sender_ip);
 	return drop;
 }
 

@@ -291,7 +291,7 @@ static void packet_input(struct rte_mbuf *mbuf) RUNS_ON(handshake_role)
 			now_ns);
 		break;
 	case PACKET_ICMP:
-		icmp_input(mbuf);
+		icmp_input(mbuf, now_ns);
 		return;
 	default:
 		if (forward_record(mbuf))

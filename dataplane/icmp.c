@@ -9,7 +9,17 @@
 #include <rte_icmp.h>
 #include <rte_ip.h>
 
-void icmp_input(struct rte_mbuf *mbuf)
+#include "dataplane/quota.h"
+
+static uint32_t answers_paid_at OWNED_BY(handshake_role); // quota.h
+
+static void icmp_drop(struct rte_mbuf *mbuf, enum drop reason)
+{
+	stats_drop(reason, 1);
+	rte_pktmbuf_free(mbuf);
+}
+
+void icmp_input(struct rte_mbuf *mbuf, uint64_t now_ns)
 {
 	// The worker has checked Ethernet and IPv4 headers.
 	struct rte_ether_hdr *eth = rte_pktmbuf_mtod(mbuf, struct rte_ether_hdr *);
@@ -19,8 +29,11 @@ void icmp_input(struct rte_mbuf *mbuf)
 	struct rte_icmp_hdr *icmp = (void *)((uint8_t *)ip + header_bytes);
 	if (icmp_bytes < sizeof(*icmp) || icmp->icmp_type != RTE_IP_ICMP_ECHO_REQUEST ||
 		rte_raw_cksum(icmp, icmp_bytes) != 0xffff) {
-		stats_drop(DROP_ICMP_IGNORED, 1);
-		rte_pktmbuf_free(mbuf);
+		icmp_drop(mbuf, DROP_ICMP_IGNORED);
+		return;
+	}
+	if (!quota_take(&answers_paid_at, now_ns, ANSWER_TICKS_EACH, ANSWERS_MOST)) {
+		icmp_drop(mbuf, DROP_ICMP_FLOOD);
 		return;
 	}
 	struct packet *packet = packet_of(mbuf);

@@ -6,5 +6,5 @@
 #include "dataplane/plane.h"
 
 // A received frame with an ICMP message for us: an echo request is turned into its reply and sent (the mbuf is taken),
-// anything else is dropped by name.
-void icmp_input(struct rte_mbuf *mbuf) RUNS_ON(handshake_role);
+// anything else, and more of them than are answered in a second, is dropped by name.
+void icmp_input(struct rte_mbuf *mbuf, uint64_t now_ns) RUNS_ON(handshake_role);

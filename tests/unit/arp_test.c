@@ -159,6 +159,28 @@ static void probe_teaches_nothing(void **state)
 	questions();
 }
 
+// Strangers that ask without end are answered now and then; the next hop that asks among them is answered.
+static void more_questions_than_are_answered(void **state)
+{
+	(void)state;
+	unsigned answered = 0, turned_away = 0;
+	questions();
+	for (unsigned ms = 0; ms < 1000; ms++, now_ns += MS) {
+		for (unsigned i = 0; i < 20; i++) {
+			enum drop drop = hear(1, OUR_IP + 7 + i, 9);
+			assert_true(drop == DROP_NONE || drop == DROP_ARP_FLOOD);
+			turned_away += drop == DROP_ARP_FLOOD;
+		}
+		answered += questions();
+		if (ms % 100 == 0) {
+			assert_int_equal(hear(1, HOP, known()), DROP_NONE);
+			assert_int_equal(questions(), 1);
+		}
+	}
+	assert_int_equal(answered + turned_away, 20000);
+	assert_in_range(answered, ANSWERS_MOST + 900, ANSWERS_MOST + 1000);
+}
+
 static void malformed(void **state)
 {
 	ENTERS(handshake_role);
@@ -201,7 +223,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(learned_when_asked), cmocka_unit_test(thief_while_it_answers), cmocka_unit_test(thief_while_we_ask),
-		cmocka_unit_test(moved), cmocka_unit_test(probe_teaches_nothing), cmocka_unit_test(malformed),
+		cmocka_unit_test(moved), cmocka_unit_test(probe_teaches_nothing),
+		cmocka_unit_test(more_questions_than_are_answered), cmocka_unit_test(malformed),
 	};
 	return cmocka_run_group_tests(tests, start, stop);
 }
