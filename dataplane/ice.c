@@ -402,13 +402,19 @@ static void raise_tie_breaker(struct ice *ice, uint64_t above)
 		ice->tie_breaker = above < UINT64_MAX ? above + (UINT64_MAX - above + 1) / 2 : UINT64_MAX;
 }
 
+// Both go over the whole message: asked only of one that names us or answers us, which a stranger's does not.
+static bool is_genuine(const struct stun_message *message, const char *pwd)
+{
+	return stun_check_fingerprint(message) && stun_check_integrity(message, pwd, strlen(pwd));
+}
+
 static enum drop take_request(struct ice *ice, struct endpoint remote, const struct stun_message *request,
 	uint64_t now_ns)
 {
 	struct generation *generation = generation_by_username(ice, request);
 	if (generation == NULL)
 		return DROP_STUN_BAD_USERNAME;
-	if (!stun_check_integrity(request, generation->pwd, PWD_CHARS))
+	if (!is_genuine(request, generation->pwd))
 		return DROP_STUN_BAD_INTEGRITY;
 	answer(ice, generation, remote, request);
 	if (request->unknown_count > 0)
@@ -459,7 +465,7 @@ static enum drop take_response(struct ice *ice, struct endpoint remote, const st
 	}
 	if (transaction == NULL || !endpoint_equal(remote, pair->remote))
 		return DROP_STUN_UNEXPECTED;
-	if (!stun_check_integrity(response, generation->remote_pwd, strlen(generation->remote_pwd)))
+	if (!is_genuine(response, generation->remote_pwd))
 		return DROP_STUN_BAD_INTEGRITY;
 	if (response->kind == STUN_SUCCESS) {
 		if (response->mapped.family == STUN_FAMILY_NONE || response->unknown_count > 0)
@@ -485,8 +491,6 @@ enum drop ice_input(struct ice *ice, struct endpoint remote, const uint8_t *data
 	enum drop ret;
 	if (!stun_decode(datagram, bytes, &message))
 		return DROP_STUN_MALFORMED;
-	if (!stun_check_fingerprint(&message))
-		return DROP_STUN_BAD_INTEGRITY;
 	if (message.method != STUN_BINDING)
 		return DROP_STUN_UNEXPECTED;
 	if (message.kind == STUN_INDICATION)

@@ -78,6 +78,8 @@ static void test_forged_requests_are_not_answered(void **state)
 	assert_int_equal(forge(world, good, world->peer.pwd, true), DROP_STUN_BAD_INTEGRITY);
 	assert_int_equal(forge(world, good, NULL, true), DROP_STUN_BAD_INTEGRITY);
 	assert_int_equal(forge(world, good, pwd, false), DROP_STUN_BAD_INTEGRITY);
+	// The name comes first: a stranger's message costs no sum over all of it.
+	assert_int_equal(forge(world, wrong, pwd, false), DROP_STUN_BAD_USERNAME);
 	assert_int_equal(ice_input(world->ice, world->local, (const uint8_t *)"x", 1, world->now_ns), DROP_STUN_MALFORMED);
 	assert_int_equal(world->sent, sent);
 	assert_int_equal(forge(world, good, pwd, true), DROP_NONE);
@@ -95,6 +97,8 @@ static void catch_send(void *arg, struct endpoint remote, const uint8_t *data, s
 	caught_bytes = bytes;
 }
 
+static uint8_t fingerprint_flaw;
+
 static enum drop respond(struct ice *ice, struct endpoint from, const uint8_t *id, const char *pwd, bool mapped, uint64_t now_ns)
 {
 	uint8_t data[256];
@@ -105,7 +109,9 @@ static enum drop respond(struct ice *ice, struct endpoint from, const uint8_t *i
 	if (pwd != NULL)
 		stun_put_integrity(&writer, pwd, strlen(pwd));
 	stun_put_fingerprint(&writer);
-	return ice_input(ice, from, data, stun_end(&writer), now_ns);
+	size_t bytes = stun_end(&writer);
+	data[bytes - 1] ^= fingerprint_flaw;
+	return ice_input(ice, from, data, bytes, now_ns);
 }
 
 static void test_forged_answers_do_not_connect(void **state)
@@ -127,6 +133,10 @@ static void test_forged_answers_do_not_connect(void **state)
 	assert_int_equal(respond(ice, other, id, pwd, true, 2 * MS), DROP_STUN_UNEXPECTED);
 	assert_int_equal(respond(ice, server, id, ice_local_pwd(ice), true, 2 * MS), DROP_STUN_BAD_INTEGRITY);
 	assert_int_equal(respond(ice, server, id, NULL, true, 2 * MS), DROP_STUN_BAD_INTEGRITY);
+	fingerprint_flaw = 1;
+	assert_int_equal(respond(ice, server, id, pwd, true, 2 * MS), DROP_STUN_BAD_INTEGRITY);
+	assert_int_equal(respond(ice, server, wrong, pwd, true, 2 * MS), DROP_STUN_UNEXPECTED);
+	fingerprint_flaw = 0;
 	assert_int_equal(respond(ice, server, id, pwd, false, 2 * MS), DROP_STUN_MALFORMED);
 	assert_int_equal(ice_state(ice), ICE_CHECKING);
 	assert_int_equal(respond(ice, server, id, pwd, true, 2 * MS), DROP_NONE);
