@@ -185,6 +185,11 @@ uint64_t arp_poll(uint64_t now_ns)
 	return deadline_next(&timers);
 }
 
+int arp_start(void)
+{
+	return deadline_reserve(&timers, ARRAY_SIZE(entries) * NEIGHBOURS_MAX);
+}
+
 void arp_finish(void)
 {
 	for (unsigned p = 0; p < plane.config.port_count; p++)

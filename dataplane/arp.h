@@ -5,6 +5,8 @@
 
 #include "dataplane/plane.h"
 
+// Before anything else: the memory that timers need, since later nobody could be told that there is none. -ENOMEM.
+int arp_start(void) RUNS_ON(handshake_role);
 // A received ARP frame; the mbuf stays the caller's. DROP_NONE when it was of use.
 enum drop arp_input(unsigned port, const uint8_t *frame, size_t bytes, uint64_t now_ns) RUNS_ON(handshake_role);
 // Send a datagram (plane_datagram) of ours; when its next hop is unknown it waits for the answer. Takes the mbuf.

@@ -71,7 +71,10 @@ static int worker_start(unsigned index, struct err *err)
 
 static int slow_threads_start(struct err *err)
 {
-	int ret = pthread_create(&plane.handshake_thread, NULL, handshake_main, NULL);
+	int ret = handshake_start(err);
+	if (ret < 0)
+		return ret;
+	ret = pthread_create(&plane.handshake_thread, NULL, handshake_main, NULL);
 	if (ret == 0)
 		ret = pthread_create(&plane.assoc_thread, NULL, assoc_main, NULL);
 	return ret == 0 ? 0 : err_set(err, ret, "cannot start a thread: %s", strerror(ret));

@@ -54,19 +54,25 @@ void deadline_clear(struct deadline_heap *heap, struct deadline *deadline)
 		sift_down(heap, index, moved);
 }
 
+int deadline_reserve(struct deadline_heap *heap, size_t count)
+{
+	if (count <= heap->room)
+		return 0;
+	struct deadline **items = realloc(heap->items, count * sizeof(*items));
+	if (items == NULL)
+		return -ENOMEM;
+	heap->items = items;
+	heap->room = count;
+	return 0;
+}
+
 int deadline_set(struct deadline_heap *heap, struct deadline *deadline, uint64_t at_ns)
 {
 	deadline_clear(heap, deadline);
 	if (at_ns == 0)
 		return 0;
-	if (heap->count == heap->room) {
-		size_t room = heap->room ? heap->room * 2 : 64;
-		struct deadline **items = realloc(heap->items, room * sizeof(*items));
-		if (items == NULL)
-			return -ENOMEM;
-		heap->items = items;
-		heap->room = room;
-	}
+	if (heap->count == heap->room && deadline_reserve(heap, heap->room ? heap->room * 2 : 64) < 0)
+		return -ENOMEM;
 	deadline->at_ns = at_ns;
 	sift_up(heap, heap->count++, deadline);
 	return 0;

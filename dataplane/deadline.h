@@ -17,6 +17,8 @@ struct deadline_heap {
 	size_t count, room;
 };
 
+// Room for so many at once: until there are more, deadline_set needs no memory and so does not fail. 0 or -ENOMEM.
+int deadline_reserve(struct deadline_heap *heap, size_t count);
 // 0 or -ENOMEM. at_ns 0 removes it.
 int deadline_set(struct deadline_heap *heap, struct deadline *deadline, uint64_t at_ns);
 void deadline_clear(struct deadline_heap *heap, struct deadline *deadline);

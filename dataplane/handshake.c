@@ -394,12 +394,24 @@ static void sleep_until(uint64_t deadline_ns) RUNS_ON(handshake_role)
 		eventfd_read(plane.punt_bell.event_fd, &ignored);
 }
 
+// All the memory that timers can need, untouched until it is used: a transport whose timer could not be set would never fail.
+int handshake_start(struct err *err)
+{
+	ENTERS(handshake_role); // nobody else is there yet
+	known = calloc(TRANSPORTS_MAX, sizeof(*known));
+	if (known != NULL && deadline_reserve(&timers, TRANSPORTS_MAX) == 0 && arp_start() == 0)
+		return 0;
+	free(known);
+	known = NULL;
+	deadline_finish(&timers);
+	return err_set(err, ENOMEM, "no memory for the handshake thread");
+}
+
 void *handshake_main(void *unused)
 {
 	ENTERS(handshake_role);
 	pthread_setname_np(pthread_self(), "handshake");
 	rte_thread_register();
-	known = calloc(TRANSPORTS_MAX, sizeof(*known));
 	while (!atomic_load_explicit(&plane.stop_slow, memory_order_acquire)) {
 		struct rte_mbuf *mbufs[BURST_MAX];
 		now_ns = clock_mono_ns();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 //
 // alloc_dataplane_test.c - a transport and a source from their making to their end, with each of our allocations failing in whatever
-// thread it is made: what fails says so, what was given up goes, nothing stays behind.
+// thread it is made: what fails says so, what was given up goes, nothing stays behind. Timers need no memory.
 //
 // Runs on: control (the test), worker, handshake and assoc threads as in relayd.
 
@@ -18,6 +18,7 @@
 #include "dataplane/transport.h"
 
 #define SETTLE_NS 10000000000ull
+#define CROWD 200
 
 static void expect(const char *what, int rc, const struct err *err)
 {
@@ -122,6 +123,54 @@ static void transports_without_memory(void **state)
 	print_message("a source and two transports: %lu allocations, %lu runs with failures\n", total, at - 1 + ALLOC_EVERY_MAX);
 }
 
+static transport_id one_of_a_crowd(struct source *source)
+{
+	ENTERS(control_role);
+	struct err err = {""};
+	struct transport_config config = {.generation = 1, .source = source, .connect_limit_ms = 300};
+	struct transport_remote remote = {.ufrag = "peer", .pwd = "PeerPasswordOfThirtyTwoCharacter", .fingerprint = "AB:CD"};
+	struct transport_local local;
+	transport_id id = 0;
+	if (transport_open(&config, &id, &local, &err) < 0 || transport_set_remote(id, &remote, &err) < 0)
+		fail_msg("%s", err.text);
+	return id;
+}
+
+// Nobody answers them, and the handshake thread gets no memory at all: each ends at its limit all the same.
+static void timers_need_no_memory(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	struct source_config config = {.input = SOURCE_AUTO};
+	struct pcm *pcm = pcm_create(1000);
+	struct source *source = dataplane_source_create(pcm, &config);
+	transport_id crowd[CROWD];
+	assert_non_null(source);
+	alloc_armed = true; // not this thread's
+	alloc_fail_at = 0;
+	alloc_fail_every = 1;
+	for (unsigned i = 0; i < CROWD; i++)
+		crowd[i] = one_of_a_crowd(source);
+	uint64_t limit = clock_mono_ns() + SETTLE_NS;
+	unsigned failed = 0;
+	for (; failed < CROWD && clock_mono_ns() < limit; usleep(1000)) {
+		struct transport_info info;
+		while (failed < CROWD && transport_info(crowd[failed], &info) == 0 && info.state == TRANSPORT_FAILED)
+			failed++;
+		read_events();
+	}
+	alloc_calm();
+	alloc_armed = false;
+	for (unsigned i = 0; i < CROWD; i++)
+		transport_close(crowd[i]);
+	dataplane_source_destroy(source);
+	for (limit = clock_mono_ns() + SETTLE_NS; plane.transports > 0 && clock_mono_ns() < limit; usleep(500))
+		read_events();
+	pcm_unref(pcm);
+	assert_int_equal(failed, CROWD);
+	assert_int_equal(plane.transports, 0);
+}
+
 // DPDK loads its drivers: what the loader keeps of them is not lost.
 ALLOC_EXPORT const char *__lsan_default_suppressions(void);
 ALLOC_EXPORT const char *__lsan_default_suppressions(void)
@@ -157,6 +206,6 @@ static int stop(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(transports_without_memory)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(transports_without_memory), cmocka_unit_test(timers_need_no_memory)};
 	return cmocka_run_group_tests(tests, start, stop);
 }

@@ -41,6 +41,27 @@ static void in_order(void **state)
 	deadline_finish(&heap);
 }
 
+// What was reserved is enough: no set moves the heap, in whatever order they come and go.
+static void reserved_room_is_enough(void **state)
+{
+	(void)state;
+	struct deadline_heap heap = {0};
+	struct deadline items[COUNT] = {{0}};
+	assert_int_equal(deadline_reserve(&heap, COUNT), 0);
+	struct deadline **room = heap.items;
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < COUNT; i++)
+			assert_int_equal(deadline_set(&heap, &items[i], 1 + (i * 7919 + round) % 1000), 0);
+		assert_int_equal(deadline_reserve(&heap, 10), 0); // never less
+		assert_ptr_equal(heap.items, room);
+		assert_int_equal(heap.count, COUNT);
+		assert_int_equal(heap.room, COUNT);
+		for (unsigned i = 0; i < COUNT / 2; i++)
+			assert_non_null(deadline_due(&heap, 2000));
+	}
+	deadline_finish(&heap);
+}
+
 static void not_before_time(void **state)
 {
 	(void)state;
@@ -59,6 +80,7 @@ static void not_before_time(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(in_order), cmocka_unit_test(not_before_time)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(in_order), cmocka_unit_test(reserved_room_is_enough), cmocka_unit_test(not_before_time)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
