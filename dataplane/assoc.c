@@ -276,12 +276,23 @@ static void sleep_until(uint64_t deadline_ns) RUNS_ON(assoc_role)
 		eventfd_read(plane.assoc_bell.event_fd, &ignored);
 }
 
+// As handshake_start: an association whose timer could not be set would never repeat what was lost.
+int assoc_start(struct err *err)
+{
+	ENTERS(assoc_role); // nobody else is there yet
+	known = calloc(TRANSPORTS_MAX, sizeof(*known));
+	if (known != NULL && deadline_reserve(&timers, TRANSPORTS_MAX) == 0)
+		return 0;
+	free(known);
+	known = NULL;
+	return err_set(err, ENOMEM, "no memory for the association thread");
+}
+
 void *assoc_main(void *unused)
 {
 	ENTERS(assoc_role);
 	pthread_setname_np(pthread_self(), "assoc");
 	rte_thread_register();
-	known = calloc(TRANSPORTS_MAX, sizeof(*known));
 	while (!atomic_load_explicit(&plane.stop_slow, memory_order_acquire)) {
 		struct rte_mbuf *mbufs[BURST_MAX];
 		now_ns = clock_mono_ns();

@@ -72,6 +72,8 @@ static int worker_start(unsigned index, struct err *err)
 static int slow_threads_start(struct err *err)
 {
 	int ret = handshake_start(err);
+	if (ret == 0)
+		ret = assoc_start(err);
 	if (ret < 0)
 		return ret;
 	ret = pthread_create(&plane.handshake_thread, NULL, handshake_main, NULL);

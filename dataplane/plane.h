@@ -168,6 +168,7 @@ void home_release(struct home *home) RUNS_ON(worker_role);
 // The main functions of the threads.
 int worker_main(void *worker);
 int handshake_start(struct err *err); // init, before the thread runs
+int assoc_start(struct err *err);     // the same
 void *handshake_main(void *unused);
 void *assoc_main(void *unused);
 
