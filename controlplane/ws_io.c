@@ -322,6 +322,8 @@ static int on_request(struct ws_io *io, struct lws *wsi, uint8_t **at, size_t le
 
 static void on_refused(struct ws_io *io, struct lws *wsi, const char *text, size_t bytes) RUNS_ON(io_role)
 {
+	if (io->end_queued) // what it ended with is control's to read now
+		return;
 	unsigned status = lws_http_client_http_response(wsi);
 	if (status >= 100 && status != 101)
 		io->status = (int)status;
@@ -355,6 +357,8 @@ static int on_body(struct lws *wsi)
 
 static int on_body_data(struct ws_io *io, const void *data, size_t bytes) RUNS_ON(io_role)
 {
+	if (io->end_queued)
+		return -1;
 	size_t take = MIN_OF(bytes, sizeof(io->body) - io->body_bytes);
 	memcpy(io->body + io->body_bytes, data, take);
 	io->body_bytes += take;
@@ -390,6 +394,8 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		end(io, "connection lost");
 		return 0;
 	case LWS_CALLBACK_ESTABLISHED_CLIENT_HTTP:
+		if (io->end_queued)
+			return -1;
 		io->status = (int)lws_http_client_http_response(wsi);
 		return 0;
 	case LWS_CALLBACK_RECEIVE_CLIENT_HTTP:

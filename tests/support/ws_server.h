@@ -30,7 +30,7 @@ static struct {
 	SSL_CTX *tls; // NULL: plain
 	pthread_t thread;
 	char last_request[8192];
-	_Atomic(unsigned) pongs, pings;
+	_Atomic(unsigned) pongs, pings, connections;
 	char close_seen[64];
 	_Atomic(bool) leave_seen;
 } server;
@@ -254,6 +254,7 @@ static void *connection_main(void *arg)
 		SSL_free(s.ssl);
 	shutdown(s.fd, SHUT_RDWR);
 	close(s.fd);
+	server.connections--;
 	return NULL;
 }
 
@@ -261,6 +262,7 @@ static void *server_main(void *arg)
 {
 	for (int fd; (fd = accept(server.fd, NULL, NULL)) >= 0;) {
 		pthread_t thread;
+		server.connections++;
 		pthread_create(&thread, NULL, connection_main, (void *)(intptr_t)fd);
 		pthread_detach(thread);
 	}
@@ -299,4 +301,7 @@ static void server_stop(void)
 	shutdown(server.fd, SHUT_RDWR);
 	pthread_join(server.thread, NULL);
 	close(server.fd);
+	for (unsigned ms = 0; server.connections > 0 && ms < 20000; ms++) // their peers have gone
+		usleep(1000);
+	assert_int_equal(server.connections, 0);
 }
