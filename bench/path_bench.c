@@ -194,8 +194,9 @@ int main(int argc, char **argv)
 	bench_target("path without Opus against its bare parts", plain.total / plain.bare_sum, true, RATIO_TARGET);
 	bench_target("path without Opus against its bare parts, with an array read for the hash lookup",
 		plain.total / array_sum(&plain), true, RATIO_TARGET);
-	bench_target("path beside a decoder, less bare libopus, against its bare parts there",
-		(decoding.total - decoding.bare[BARE_OPUS]) / decoding.bare_sum, true, RATIO_TARGET);
+	bench_note("Beside a decoder the path less bare libopus is at %.2f of its bare parts there: a difference of two numbers thirty "
+		   "times as large, so no target; the stages above tell more.",
+		(decoding.total - decoding.bare[BARE_OPUS]) / decoding.bare_sum);
 	bench_check("least path without Opus against least bare parts of the runs, limit", least, true, RATIO_LIMIT);
 	bench_target("users with decoding against bare libopus", decoding.bare[BARE_OPUS] / decoding.total, false, USERS_TARGET);
 	bench_check("users with decoding against bare libopus, least against least of the runs, limit", 1 / least_opus, false,
