@@ -9,9 +9,10 @@
 #include "dataplane/quota.h"
 #include "dataplane/transport.h"
 
-// What of a transport may reach its source: 477 packets a second, 3,000 at once. Speech is 50 a second, 100 in packets of 10 ms or
-// with RTP and data packets side by side; NACK has a packet repeated three times at most. What a stall held back comes at once: under
-// heavy loss a server's SCTP was seen to hold back 22 s. A server that sends more costs 80 ms once and 1.2 % of a core in decoded Opus.
+// What of a transport may reach its source: 477 packets a second, 3,000 at once. Speech is 50 a second, 100 in packets of 10 ms
+// or with RTP and data packets side by side; NACK has a packet repeated three times at most. What a stall held back comes at
+// once: under heavy loss a server's SCTP was seen to hold back 22 s. A server that sends more costs 80 ms once and 1.2 % of a
+// core in decoded Opus.
 #define MEDIA_TICKS_EACH 2u
 #define MEDIA_MOST 3000u
 
