@@ -565,12 +565,12 @@ static void few_echoes_are_answered(void **state)
 	assert_in_range(echoes - before, 1, ANSWERS_MOST + ((clock_mono_ns() - began) >> QUOTA_TICK_BITS) / ANSWER_TICKS_EACH + 1);
 }
 
-// What a stall of ten seconds held back comes at once, and is heard.
+// What a stall held back comes at once, and is heard: under loss a server's SCTP was seen to send 22 s of frames so.
 static void a_burst_after_a_stall_is_heard(void **state)
 {
 	(void)state;
 	uint64_t spoken = 0;
-	for (unsigned i = 0; i < 500; i++)
+	for (unsigned i = 0; i < 1100; i++)
 		for (unsigned u = 0; u < USERS; u++)
 			talk(&users[u]);
 	for (unsigned u = 0; u < USERS; u++)
