@@ -323,7 +323,7 @@ struct leg *leg_join(const struct leg_config *config, struct err *err)
 	leg->generation = leg->voice = config->generation;
 	leg->source = config->source;
 	leg->state = LEG_JOINING;
-	quota_begin(&leg->unfolded, LIVEKIT_DECODED_MAX, LEG_UNFOLDED_PER_SECOND, clock_mono_ns());
+	credit_begin(&leg->unfolded, LIVEKIT_DECODED_MAX, LEG_UNFOLDED_PER_SECOND, clock_mono_ns());
 	snprintf(leg->user_id, sizeof(leg->user_id), "%s", config->user_id);
 	snprintf(leg->target, sizeof(leg->target), "%s", config->target_identity);
 	int ret = url_parse(config->url, &leg->url, err);

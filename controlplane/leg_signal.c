@@ -322,7 +322,7 @@ static bool message_read(struct leg *leg, const struct ws_event *event, Livekit_
 {
 	size_t budget = LIVEKIT_DECODED_MAX;
 	*ret_message = livekit_decode_within(event->data, event->bytes, &budget);
-	if (quota_take(&leg->unfolded, (double)(LIVEKIT_DECODED_MAX - budget), clock_mono_ns()))
+	if (credit_take(&leg->unfolded, (double)(LIVEKIT_DECODED_MAX - budget), clock_mono_ns()))
 		return true;
 	livekit_free(*ret_message);
 	*ret_message = NULL;

@@ -75,7 +75,7 @@ struct leg {
 	uint32_t ping_interval_ms, ping_timeout_ms;
 	int64_t rtt_ms;
 	struct leg_others others;
-	struct quota unfolded; // by messages of all its connections
+	struct credit unfolded; // by messages of all its connections
 	uint64_t complained_ns; // of the server, in the log
 
 	// media
