@@ -23,7 +23,7 @@
 
 // What is looked at before strangers: 48 datagrams a second of a transport, 100 at once, and as many confirmations of next hops. A
 // handshake is some twenty datagrams, checks are a few a second, consent is one in two.
-#define KNOWN_TICKS_EACH 20u
+#define KNOWN_TICKS_EACH 320u
 #define KNOWN_MOST 100u
 
 // What of a burst is SRTP waits here for one call into the crypto library.

@@ -22,7 +22,7 @@ bool ingress_has_record(struct transport *transport)
 static bool hand_to_assoc(struct worker *worker, struct transport *transport, enum packet_kind kind, unsigned chunks,
 	const uint8_t *data, size_t bytes, uint64_t arrival_ns) RUNS_ON(worker_role)
 {
-	if (UNLIKELY(!share_take(&transport->data_rx.share, chunks, worker->now_ns))) {
+	if (UNLIKELY(!quota_take_some(&transport->data_rx.share_paid_at, worker->now_ns, chunks, SHARE_TICKS_EACH, SHARE_MOST))) {
 		stats_add(&worker->stats.drops[DROP_SCTP_SHARE], 1);
 		return false;
 	}

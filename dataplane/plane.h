@@ -141,7 +141,7 @@ struct plane {
 extern struct plane plane;
 
 // Answers to strangers, echo and ARP each: 954 a second, 250 at once. They go through the ring that consent goes through.
-#define ANSWER_TICKS_EACH 1u // quota.h
+#define ANSWER_TICKS_EACH 16u // quota.h
 #define ANSWERS_MOST 250u
 
 void plane_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));

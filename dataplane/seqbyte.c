@@ -92,8 +92,9 @@ static bool begins_anew(uint8_t seq, int ahead)
 	return seq == FIRST_NUMBER || (seq > FIRST_NUMBER && seq <= FIRST_NUMBERS && ahead >= SEQBYTE_SLOTS);
 }
 
-// Packets lost in a pause that they fill: who goes on counting while nothing arrives was cut off, and has not started over. The byte
-// says how many modulo 256, their length and the pause which of those. 0: none that fill it, or so few that a gap is all there is.
+// Packets lost in a pause that they fill: who goes on counting while nothing arrives was cut off, and has not started over. The
+// byte says how many modulo 256, their length and the pause which of those. 0: none that fill it, or so few that a gap is all
+// there is.
 static unsigned lost_in_pause(const struct seqbyte *order, uint8_t seq, size_t bytes, uint64_t pause_ns)
 {
 	int64_t each_ns = (int64_t)bytes * NS_PER_BYTE, around_ns = 256 * each_ns;

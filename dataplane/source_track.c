@@ -94,7 +94,8 @@ static void write_silence(struct source *source, unsigned samples, uint64_t arri
 }
 
 // Lost packets' part of the hole before this one: the decoder's concealment, and the packet's own copy of its predecessor.
-static void write_repair(struct source *source, const struct jitter_packet *packet, unsigned samples, unsigned lost) RUNS_ON(worker_role)
+static void write_repair(struct source *source, const struct jitter_packet *packet, unsigned samples, unsigned lost)
+	RUNS_ON(worker_role)
 {
 	int length = opus_dec_duration(packet->payload, packet->bytes);
 	unsigned fec = length > 0 && (unsigned)length <= samples && opus_dec_has_fec(packet->payload, packet->bytes)
@@ -257,8 +258,8 @@ void source_track_restart(struct source *source)
 	jitter_reset(&track->jitter);
 }
 
-// How many packets are missing before one whose number is far ahead: as many, where the time for them has passed. Numbers without it
-// are the server's own, as between its silence in a mute and the voice.
+// How many packets are missing before one whose number is far ahead: as many, where the time for them has passed. Numbers without
+// it are the server's own, as between its silence in a mute and the voice.
 static uint16_t skipped(const struct source_track *track, uint16_t seq, uint32_t timestamp)
 {
 	uint16_t numbers = (uint16_t)(seq - track->jitter.next);

@@ -19,7 +19,6 @@
 #include "dataplane/plane.h"
 #include "dataplane/rcu.h"
 #include "dataplane/sctp_assoc.h"
-#include "dataplane/share.h"
 #include "dataplane/srtp.h"
 #include "dataplane/stats.h"
 
@@ -49,7 +48,7 @@ struct transport_data {
 	uint16_t target_bytes;
 	uint32_t voice;   // stamped onto data packets: the generation in which the target was chosen
 	struct overtaken overtaken; // of its data packets
-	struct share share; // of the association thread
+	uint32_t share_paid_at;     // quota.h: of what goes to the association thread
 	char target[256]; // data packets of this participant only; "": of nobody
 	struct sctp_rx sctp CACHE_ALIGNED;
 };

@@ -13,8 +13,14 @@
 // or with RTP and data packets side by side; NACK has a packet repeated three times at most. What a stall held back comes at
 // once: under heavy loss a server's SCTP was seen to hold back 22 s. A server that sends more costs 80 ms once and 1.2 % of a
 // core in decoded Opus.
-#define MEDIA_TICKS_EACH 2u
+#define MEDIA_TICKS_EACH 32u
 #define MEDIA_MOST 3000u
+// What of a transport may go to the association thread, which reads what a worker cannot finish: control chunks, pieces, ordered
+// messages. A peer that keeps to the rules has at most the 384 numbers of sctp_rx.h under way, so 512 chunks at once are room for
+// it, with what it repeats; 3,815 a second are 4.4 MB/s of pieces in full packets. A packet without any counts as one. What is over
+// is not acknowledged: the peer repeats it, slower, as if the network had lost it.
+#define SHARE_TICKS_EACH 4u
+#define SHARE_MOST 512u
 
 static inline void worker_drop(struct worker *worker, struct rte_mbuf *mbuf, enum drop reason) RUNS_ON(worker_role);
 static inline void worker_drop(struct worker *worker, struct rte_mbuf *mbuf, enum drop reason)
