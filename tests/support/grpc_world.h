@@ -11,27 +11,20 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <dirent.h>
-#include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "controlplane/grpc_listen.h"
 #include "controlplane/grpc_server.h"
 #include "proto/mentra/livekit_bridge.pb-c.h"
 #include "tests/support/fake_slot.c"
 #include "tests/support/grpc_client.c"
+#include "tests/support/grpc_folder.h"
 
 #define BRIDGE "/mentra.livekit.bridge.LiveKitBridge/"
 
-static char folder[64], socket_path[108], admin_path[108], target[128], admin_target[128];
 static char inherited_path[108]; // listens as descriptor 3 since before anything else was opened
-static struct config config;
 static struct client client;
-
-static char empty[] = "";
 
 static inline void launch(void)
 {
@@ -42,8 +35,7 @@ static inline void launch(void)
 
 static int setup(void **state)
 {
-	snprintf(folder, sizeof(folder), "/tmp/relay-grpc-test-XXXXXX");
-	assert_non_null(mkdtemp(folder));
+	folder_make();
 	snprintf(inherited_path, sizeof(inherited_path), "%s/inherited.sock", folder);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", inherited_path);
@@ -51,15 +43,6 @@ static int setup(void **state)
 	assert_true(fd >= 0 && (fd == 3 || dup2(fd, 3) == 3));
 	assert_int_equal(bind(3, (struct sockaddr *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(3, 8), 0);
-	snprintf(socket_path, sizeof(socket_path), "%s/bridge.sock", folder);
-	snprintf(admin_path, sizeof(admin_path), "%s/admin.sock", folder);
-	snprintf(target, sizeof(target), "unix:%s", socket_path);
-	snprintf(admin_target, sizeof(admin_target), "unix:%s", admin_path);
-	config = (struct config){
-		.grpc = {.socket = socket_path, .socket_mode = 0660, .socket_group = empty, .tcp = empty, .tls_cert = empty,
-			.tls_key = empty, .tls_client_ca = empty, .workers = 1, .max_connections = 64, .max_streams = 100},
-		.admin = {.socket = admin_path},
-	};
 	grpc_init();
 	fake_start();
 	launch();
@@ -73,13 +56,7 @@ static int teardown(void **state)
 	grpc_server_stop();
 	fake_finish();
 	grpc_shutdown();
-	DIR *dir = opendir(folder);
-	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
-		unlinkat(dirfd(dir), entry->d_name, 0);
-	if (dir != NULL)
-		closedir(dir);
-	rmdir(folder);
-	return 0;
+	return folder_remove();
 }
 
 static inline void expect_answer(struct client *asking)

@@ -23,14 +23,14 @@
 #include "proto/relay/v1/transcripts.pb-c.h"
 #include "tests/support/fake_slot.c"
 #include "tests/support/grpc_client.c"
+#include "tests/support/grpc_folder.h"
 
 #define BRIDGE "/mentra.livekit.bridge.LiveKitBridge/"
 #define SETTLE_NS 10000000000ull
 #define FRAMES 5
 #define TRY_MS 200
 
-static char folder[64], socket_path[108], admin_path[108], target[128], admin_target[128], empty[] = "", anna_name[] = "anna";
-static struct config config;
+static char anna_name[] = "anna";
 static struct client client, compressing, operator;
 static struct fake_user *anna;
 
@@ -277,17 +277,7 @@ static int start(void **state)
 {
 	struct err err = {""};
 	assert_int_equal(dl_iterate_phdr(find_protobuf, dlsym(RTLD_DEFAULT, "protobuf_c_message_free_unpacked")), 1);
-	snprintf(folder, sizeof(folder), "/tmp/relay-alloc-XXXXXX");
-	assert_non_null(mkdtemp(folder));
-	snprintf(socket_path, sizeof(socket_path), "%s/bridge.sock", folder);
-	snprintf(admin_path, sizeof(admin_path), "%s/admin.sock", folder);
-	snprintf(target, sizeof(target), "unix:%s", socket_path);
-	snprintf(admin_target, sizeof(admin_target), "unix:%s", admin_path);
-	config = (struct config){
-		.grpc = {.socket = socket_path, .socket_mode = 0660, .socket_group = empty, .tcp = empty, .tls_cert = empty,
-			.tls_key = empty, .tls_client_ca = empty, .workers = 1, .max_connections = 64, .max_streams = 100},
-		.admin = {.socket = admin_path},
-	};
+	folder_make();
 	alloc_armed = alloc_everywhere = true; // this thread is the caller, and spared
 	grpc_init();
 	fake_start();
@@ -300,17 +290,11 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	char path[128];
 	alloc_calm();
 	grpc_server_stop();
 	fake_finish();
 	grpc_shutdown();
-	static const char *const files[] = {"bridge.sock", "bridge.sock.lock", "admin.sock", "admin.sock.lock"};
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
-		unlink(path);
-	}
-	return rmdir(folder);
+	return folder_remove();
 }
 
 int main(void)

@@ -25,6 +25,7 @@
 #include "tests/soniox/server.h"
 #include "tests/soniox/settings.h"
 #include "tests/soniox/tick.h"
+#include "tests/support/soniox_config.h"
 
 #define LIMIT_MS 60000
 #define CELLS 10
@@ -163,7 +164,7 @@ static void standin_main(int port_to)
 
 static int start(void **state)
 {
-	static char url[64], key[] = KEY, none[] = "";
+	static char key[] = KEY;
 	int ends[2];
 	uint16_t port = 0;
 	if (pipe(ends) < 0 || (standin = fork()) < 0)
@@ -172,21 +173,7 @@ static int start(void **state)
 		standin_main(ends[1]);
 	if (read(ends[0], &port, sizeof(port)) != sizeof(port) || port == 0)
 		return -1;
-	snprintf(url, sizeof(url), "ws://127.0.0.1:%u/transcribe-websocket", port);
-	config.audio.ring_ms = 10000;
-	config.soniox.enabled = SONIOX_ALWAYS;
-	config.soniox.url = url;
-	config.soniox.key = key;
-	config.soniox.ca_file = none;
-	config.soniox.files.dir = none;
-	config.soniox.audio = SONIOX_PCM;
-	config.soniox.replay_ms = 30000;
-	config.soniox.concurrent = 10;
-	config.soniox.per_minute = 100;
-	config.soniox.rotate_ms = config.soniox.idle_ms = 300000;
-	config.soniox.stall_ms = 10000;
-	config.soniox.history = 100;
-	config.soniox.options = (struct soniox_options){.model = "stt-rt-v5", .endpointing = true};
+	soniox_config_set(&config, SONIOX_ALWAYS, port, key);
 	const char *patience = getenv("RELAY_PATIENCE_MS");
 	patience_ms = patience != NULL ? (unsigned)strtoul(patience, NULL, 10) : PATIENCE_MS;
 	alloc_everywhere = true;

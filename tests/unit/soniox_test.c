@@ -23,6 +23,7 @@
 #include "tests/soniox/server.h"
 #include "tests/soniox/settings.h"
 #include "tests/soniox/tick.h"
+#include "tests/support/soniox_config.h"
 
 #define LIMIT_MS 60000
 #define CELLS 50 // of each stream
@@ -147,7 +148,7 @@ static void turned_on_while_the_last_words_are_awaited(void **state)
 
 static int setup(void **state)
 {
-	static char url[128], key[] = KEY, none[] = "";
+	static char key[] = KEY;
 	struct server_config server = {.address = "127.0.0.1"};
 	struct err err = {""};
 	signal(SIGPIPE, SIG_IGN);
@@ -158,21 +159,7 @@ static int setup(void **state)
 	keys_add(KEY);
 	if (server_start(&server, &err) < 0)
 		fail_msg("%s", err.text);
-	snprintf(url, sizeof(url), "ws://127.0.0.1:%u/transcribe-websocket", server_port());
-	config.audio.ring_ms = 10000;
-	config.soniox.enabled = SONIOX_ON_REQUEST;
-	config.soniox.url = url;
-	config.soniox.key = key;
-	config.soniox.ca_file = none;
-	config.soniox.files.dir = none;
-	config.soniox.audio = SONIOX_PCM;
-	config.soniox.replay_ms = 30000;
-	config.soniox.concurrent = 10;
-	config.soniox.per_minute = 100;
-	config.soniox.rotate_ms = config.soniox.idle_ms = 300000;
-	config.soniox.stall_ms = 10000;
-	config.soniox.history = 100;
-	config.soniox.options = (struct soniox_options){.model = "stt-rt-v5", .endpointing = true};
+	soniox_config_set(&config, SONIOX_ON_REQUEST, server_port(), key);
 	return 0;
 }
 

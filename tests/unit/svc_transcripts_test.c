@@ -17,53 +17,33 @@
 #include "proto/relay/v1/transcripts.pb-c.h"
 #include "tests/support/fake_slot.c"
 #include "tests/support/grpc_client.c"
+#include "tests/support/grpc_folder.h"
 
 #define SERVICE "/relay.v1.Transcripts/"
 
-static char folder[64], socket_path[108], admin_path[108];
-static struct config config;
 static struct client client, admin_client;
-static char empty[] = "";
 
 static int setup(void **state)
 {
-	char target[128];
 	struct err err;
-	snprintf(folder, sizeof(folder), "/tmp/relay-transcripts-XXXXXX");
-	assert_non_null(mkdtemp(folder));
-	snprintf(socket_path, sizeof(socket_path), "%s/bridge.sock", folder);
-	snprintf(admin_path, sizeof(admin_path), "%s/admin.sock", folder);
-	config = (struct config){
-		.grpc = {.socket = socket_path, .socket_mode = 0660, .socket_group = empty, .tcp = empty, .tls_cert = empty,
-			.tls_key = empty, .tls_client_ca = empty, .workers = 1, .max_connections = 64, .max_streams = 100},
-		.admin = {.socket = admin_path},
-	};
+	folder_make();
 	grpc_init();
 	fake_start();
 	assert_int_equal(grpc_server_launch(&config, &err), 0);
-	snprintf(target, sizeof(target), "unix:%s", socket_path);
 	client_open(&client, target);
-	snprintf(target, sizeof(target), "unix:%s", admin_path);
-	client_open(&admin_client, target);
+	client_open(&admin_client, admin_target);
 	fake_user("anna", 1000);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	char path[128];
 	client_close(&client);
 	client_close(&admin_client);
 	grpc_server_stop();
 	fake_finish();
 	grpc_shutdown();
-	static const char *const files[] = {"bridge.sock", "bridge.sock.lock", "admin.sock", "admin.sock.lock"};
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
-		unlink(path);
-	}
-	rmdir(folder);
-	return 0;
+	return folder_remove();
 }
 
 static int transcribe(const char *user, bool off, Relay__V1__TranscribeOptions *options, char *ret_text, size_t size)
