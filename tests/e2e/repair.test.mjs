@@ -16,13 +16,15 @@ const named = ({ loss = 0, burst = 1 }) => (burst > 1 ? `${loss} % in bursts of 
 after(nothingLeft);
 after(() => disturb({}));
 
-// Disturbs for a while, then lets what is open settle: nothing that comes later is counted to it.
-async function during(user, words, packets) {
+// Disturbs for a while, then lets what is open settle: nothing that comes later is counted to it. caughtUp: whether what a sender
+// held back is out.
+async function during(user, words, packets, caughtUp = () => true) {
   const before = (await session(user.id)).source;
   await disturb({ ...words, seed });
   await sleep(seconds * 1000); // how much is spoken, not a guess
   const network = await disturb({});
   await until('what was held to arrive', async () => (await counted()).waiting === 0);
+  await until('what the server held back', caughtUp, 120000);
   const settled = (await session(user.id)).source[packets];
   await until('half a second of undisturbed packets', async () => (await session(user.id)).source[packets] >= settled + 25);
   assert.equal(network.overflow, 0);
@@ -116,6 +118,9 @@ test('track: a frame says when it was spoken, by the sender reports, not when it
   await until('frames as old as the delay', async () => (await ageOf(stream)) >= delay, 60000);
 });
 
+// Behind heavy loss the server's SCTP holds back half a minute and then sends it at once: what is more than the ring is long is lapped,
+// and told as that. Its way into the ring is whole all the same.
+//
 // The server sends a lossy packet once more when it is told of a gap soon enough, so fewer are missing than were dropped. Exact is
 // that what the stream misses is what was told, and that as much silence is in its place.
 test('data: every packet that is missing is told, and no other', async (t) => {
@@ -131,9 +136,10 @@ test('data: every packet that is missing is told, and no other', async (t) => {
   await until('both ends of the data channel', async () => (await session(user.id)).transport.data_open);
   const speech = phone.speakData(Infinity, speaking);
   await until('a second of audio', () => stream.bytes >= 32000);
+  const caughtUp = () => countOrder(receivedNumbers(stream)).last >= phone.dataFrame - 25;
   let told = 0, late = 0;
   for (const words of [...losses, { reorder: 10, hold: 30, dup: 10 }]) {
-    const { network, seen } = await during(user, words, 'data_packets'), said = JSON.stringify({ network, seen });
+    const { network, seen } = await during(user, words, 'data_packets', caughtUp), said = JSON.stringify({ network, seen });
     rows.push({ network: words.loss === undefined ? '10 % held 30 ms, 10 % doubled' : named(words), records: network.records,
       dropped: network.records_dropped, lost: seen.data_lost, late: seen.data_late, reordered: seen.data_reordered });
     t.diagnostic(`seed ${seed}\n${table(rows)}`);
@@ -153,6 +159,10 @@ test('data: every packet that is missing is told, and no other', async (t) => {
   await speech;
   await until('the last frame', () => countOrder(receivedNumbers(stream)).last === phone.dataFrame - 1);
   const numbers = receivedNumbers(stream), order = countOrder(numbers.filter((n) => n >= 0));
-  assert.deepEqual([order.lost, order.doubled, order.disorder], [told, 0, 0], JSON.stringify(order));
-  assert.equal(numbers.filter((n) => n < 0).length, told);
+  const lapped = Number((await session(user.id)).stream.lapped);
+  if (lapped === 0) assert.equal(numbers.filter((n) => n < 0).length, told);
+  assert.ok(long || lapped === 0, 'the short form stays within the ring');
+  // What was lapped may be silence of a lost one as well.
+  assert.ok(order.lost >= told - lapped && order.lost <= told + lapped, JSON.stringify({ order, told, lapped }));
+  assert.deepEqual([order.doubled, order.disorder], [0, 0], JSON.stringify(order));
 });
