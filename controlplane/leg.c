@@ -175,6 +175,12 @@ void leg_recover(struct leg *leg, const char *reason, bool keep_transport)
 		return;
 	}
 	leg_hang_up(leg);
+	if (keep_transport && leg->takeover.token != NULL && !leg->takeover.accepted) {
+		// A server that takes the new connection in may end the old one first: no loss if it does. If it does not, the recovery
+		// comes then: two resumes at once confuse a server.
+		leg_recover_later(leg, reason);
+		return;
+	}
 	if (!keep_transport) {
 		leg_media_close(leg);
 		leg->target_present = false;
@@ -229,7 +235,7 @@ static void transport_failed(struct leg *leg, const char *cause) RUNS_ON(control
 	if (!leg->reached)
 		leg_fail(leg, cause);
 	else if (leg->takeover.token != NULL)
-		leg->recover_due = true; // the takeover decides, by its own limit
+		leg_recover_later(leg, "transport_lost"); // the takeover decides, by its own limit
 	else
 		leg_recover(leg, "transport_lost", leg->transport_connected && !leg->ice_restarting);
 }

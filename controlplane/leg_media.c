@@ -42,6 +42,7 @@ void leg_media_close(struct leg *leg)
 {
 	control_timer_stop(&leg->permission_timer);
 	control_timer_stop(&leg->closed_timer);
+	leg->recover_due[0] = '\0';
 	if (leg->transport_open)
 		leg_ops.transport_close(leg->transport);
 	leg->transport_open = leg->transport_connected = leg->transport_up = leg->data_open = false;

@@ -23,16 +23,23 @@ static void on_recover_due(void *arg)
 {
 	ENTERS(control_role);
 	struct leg *leg = arg;
-	leg_recover(leg, leg->reason[0] != '\0' ? leg->reason : "transport_lost", leg->transport_open && leg->transport_connected);
+	char reason[sizeof(leg->recover_due)];
+	memcpy(reason, leg->recover_due, sizeof(reason));
+	leg->recover_due[0] = '\0';
+	leg_recover(leg, reason, leg->transport_open && leg->transport_connected);
+}
+
+void leg_recover_later(struct leg *leg, const char *reason)
+{
+	snprintf(leg->recover_due, sizeof(leg->recover_due), "%s", reason);
 }
 
 // What the leg put off for the takeover it does now, a turn of the loop later: nobody is in the middle of it then.
 static void takeover_clear(struct leg *leg) RUNS_ON(control_role)
 {
 	struct leg_takeover *takeover = &leg->takeover;
-	if (leg->recover_due)
+	if (leg->recover_due[0] != '\0')
 		control_timer_start(&leg->closed_timer, 0, on_recover_due, leg);
-	leg->recover_due = false;
 	control_timer_stop(&takeover->limit_timer);
 	control_timer_stop(&takeover->probe_timer);
 	if (takeover->ws != NULL)
@@ -76,7 +83,7 @@ static void takeover_advance(struct leg *leg) RUNS_ON(control_role)
 	if (!takeover->accepted)
 		return;
 	if (takeover->alive) {
-		leg->recover_due = false;
+		leg->recover_due[0] = '\0';
 		takeover_end(leg, LEG_EVENT_RESUMED, "");
 		return;
 	}
@@ -110,7 +117,7 @@ int leg_resume(struct leg *leg, const char *token, struct err *err)
 	if (leg->state == LEG_RECOVERING && !leg->joined) { // two resumes at once confuse the server
 		control_timer_stop(&leg->retry_timer);
 		leg_hang_up(leg);
-		leg->recover_due = true;
+		leg_recover_later(leg, leg->reason);
 	}
 	control_timer_start(&takeover->limit_timer, leg->config->limits.signal_ms + 500, on_takeover_late, leg);
 	control_timer_start(&takeover->probe_timer, leg_ops.transport_probe(leg->transport) < 0 ? 0 : PROBE_LIMIT_MS, on_probe_late,

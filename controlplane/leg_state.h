@@ -62,7 +62,7 @@ struct leg {
 	bool ready;          // READY was reported
 	bool reached;        // a first join succeeded: later failures are losses
 	bool frozen;         // somebody newer takes its place
-	bool recover_due;    // put off while a takeover decides
+	char recover_due[32]; // why it has to recover when the takeover that decides comes to nothing; empty: it has not
 	unsigned redials;    // of a join that a late one of our own threw out
 	struct leg_takeover takeover;
 	char reason[32];     // why it recovers
@@ -111,6 +111,8 @@ void leg_abandoned(const struct leg *leg) RUNS_ON(control_role);
 void leg_index(struct leg *leg) RUNS_ON(control_role); // under its transport
 
 // ---- leg_resume.c
+// Once the takeover that is on its way has come to nothing; not at all if it succeeds.
+void leg_recover_later(struct leg *leg, const char *reason) RUNS_ON(control_role);
 void leg_takeover_probed(struct leg *leg) RUNS_ON(control_role);
 void leg_takeover_message(struct leg *leg, const Livekit__SignalResponse *message) RUNS_ON(control_role);
 void leg_takeover_lost(struct leg *leg, const struct ws_event *event) RUNS_ON(control_role);

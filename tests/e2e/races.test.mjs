@@ -63,8 +63,10 @@ test('a join against the loss of the room', async () => {
       const lose = sleep(Math.random() * 12).then(() => act(user)).catch(() => {}); // may find nobody
       const answer = await user.join();
       await lose;
-      // Either the join came last and there is a session, or the loss did and it is reported.
+      // Either the join came last and there is a session, or the loss did and it is reported. One that was told of the loss by the
+      // end of its connection alone comes back by itself.
       await sleep(300);
+      await until('it to be settled', async () => !['recovering', 'joining'].includes((await session(user.id))?.state), 30000);
       const seen = await user.cloud.getStatus(user.id);
       await until(`${seen.connected ? 'one' : 'none'} of ours, ${JSON.stringify([seen, answer])}`,
         async () => (await present(user)) === (seen.connected ? 1 : 0));

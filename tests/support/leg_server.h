@@ -7,7 +7,7 @@
 
 #include "tests/support/leg_world.h"
 
-static void say(struct ws *ws, const Livekit__SignalResponse *response)
+static inline void say(struct ws *ws, const Livekit__SignalResponse *response)
 {
 	uint8_t *data = malloc(livekit__signal_response__get_packed_size(response) + 1);
 	size_t bytes = livekit__signal_response__pack(response, data);
@@ -16,7 +16,7 @@ static void say(struct ws *ws, const Livekit__SignalResponse *response)
 	free(data);
 }
 
-static void says_join_as(struct ws *ws, bool subscriber_primary)
+static inline void says_join_as(struct ws *ws, bool subscriber_primary)
 {
 	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
 	Livekit__JoinResponse join = LIVEKIT__JOIN_RESPONSE__INIT;
@@ -29,12 +29,12 @@ static void says_join_as(struct ws *ws, bool subscriber_primary)
 	say(ws, &response);
 }
 
-static void says_join(struct ws *ws)
+static inline void says_join(struct ws *ws)
 {
 	says_join_as(ws, false);
 }
 
-static void says_reconnect(struct ws *ws)
+static inline void says_reconnect(struct ws *ws)
 {
 	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
 	Livekit__ReconnectResponse reconnect = LIVEKIT__RECONNECT_RESPONSE__INIT;
@@ -43,7 +43,7 @@ static void says_reconnect(struct ws *ws)
 	say(ws, &response);
 }
 
-static void says_answer(struct ws *ws, uint32_t id, const char *sdp)
+static inline void says_answer(struct ws *ws, uint32_t id, const char *sdp)
 {
 	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
 	Livekit__SessionDescription answer = LIVEKIT__SESSION_DESCRIPTION__INIT;
@@ -54,7 +54,7 @@ static void says_answer(struct ws *ws, uint32_t id, const char *sdp)
 	say(ws, &response);
 }
 
-static void says_permission(struct ws *ws, char *track_sid, bool allowed)
+static inline void says_permission(struct ws *ws, char *track_sid, bool allowed)
 {
 	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
 	Livekit__SubscriptionPermissionUpdate update = LIVEKIT__SUBSCRIPTION_PERMISSION_UPDATE__INIT;
@@ -65,7 +65,7 @@ static void says_permission(struct ws *ws, char *track_sid, bool allowed)
 	say(ws, &response);
 }
 
-static void says_update(struct ws *ws, Livekit__ParticipantInfo **infos, size_t count)
+static inline void says_update(struct ws *ws, Livekit__ParticipantInfo **infos, size_t count)
 {
 	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
 	Livekit__ParticipantUpdate update = LIVEKIT__PARTICIPANT_UPDATE__INIT;
@@ -76,7 +76,7 @@ static void says_update(struct ws *ws, Livekit__ParticipantInfo **infos, size_t 
 	say(ws, &response);
 }
 
-static void says_leave(struct ws *ws, int action, int reason)
+static inline void says_leave(struct ws *ws, int action, int reason)
 {
 	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
 	Livekit__LeaveRequest leave = LIVEKIT__LEAVE_REQUEST__INIT;
@@ -87,7 +87,7 @@ static void says_leave(struct ws *ws, int action, int reason)
 	say(ws, &response);
 }
 
-static void says_token(struct ws *ws, char *token)
+static inline void says_token(struct ws *ws, char *token)
 {
 	Livekit__SignalResponse response = LIVEKIT__SIGNAL_RESPONSE__INIT;
 	response.message_case = LIVEKIT__SIGNAL_RESPONSE__MESSAGE_REFRESH_TOKEN;
@@ -95,13 +95,13 @@ static void says_token(struct ws *ws, char *token)
 	say(ws, &response);
 }
 
-static void loses(struct ws *ws)
+static inline void loses(struct ws *ws)
 {
 	struct ws_event event = {.type = WS_CLOSED, .text = "connection lost"};
 	ws->event(ws->arg, ws, &event);
 }
 
-static void refuses(struct ws *ws, int status, const char *text)
+static inline void refuses(struct ws *ws, int status, const char *text)
 {
 	struct ws_event event = {.type = WS_FAILED, .http_status = status, .text = text};
 	ws->event(ws->arg, ws, &event);

@@ -1,124 +1,17 @@
 // SPDX-License-Identifier: ISC
 //
-// leg_test.c - what a leg does by itself: joins, resumes, restarts ICE, rejoins, gives up; and how a JoinRoom takes it over.
+// leg_test.c - what a leg does by itself: joins, resumes, restarts ICE, rejoins, gives up.
 //
 // Runs on: control (played by the test); WebSockets and transports are the test's own.
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <stdlib.h>
+#include "tests/support/leg_case.h"
 
-#include "tests/support/leg_server.h"
-
-static unsigned leaves, offers, subscriptions, lines;
-static uint32_t last_offer_id;
-static struct leg *leg;
-static unsigned events[LEG_EVENT_RESUME_FAILED + 1];
-static char last_reason[32], last_cause[512];
-
-// {"sub":"bridge","video":{"room":"room"}}
-#define TOKEN "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoicm9vbSJ9fQ.c2ln"
-#define FRESH "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJicmlkZ2UiLCJ2aWRlbyI6eyJyb29tIjoicm9vbSJ9fQ.bmV3"
+static unsigned lines;
 
 void __wrap_log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count);
 void __wrap_log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count)
 {
 	lines++;
-}
-
-static int count_send(struct ws *ws, const void *data, size_t bytes)
-{
-	Livekit__SignalRequest *request = livekit__signal_request__unpack(NULL, bytes, data);
-	assert_non_null(request);
-	leaves += request->message_case == LIVEKIT__SIGNAL_REQUEST__MESSAGE_LEAVE;
-	subscriptions += request->message_case == LIVEKIT__SIGNAL_REQUEST__MESSAGE_SUBSCRIPTION;
-	if (request->message_case == LIVEKIT__SIGNAL_REQUEST__MESSAGE_OFFER) {
-		offers++;
-		last_offer_id = request->offer->id;
-	}
-	livekit__signal_request__free_unpacked(request, NULL);
-	return 0;
-}
-
-static void on_event(void *arg, struct leg *from, enum leg_event_type type, const char *reason, const char *cause)
-{
-	events[type]++;
-	snprintf(last_reason, sizeof(last_reason), "%s", reason);
-	snprintf(last_cause, sizeof(last_cause), "%s", cause);
-}
-
-static void transport_is(enum transport_state state)
-{
-	ENTERS(control_role);
-	struct dataplane_event event = {.type = TRANSPORT_EVENT_STATE, .transport = leg->transport, .state = state, .reason = "why"};
-	leg_transport_event(&event);
-}
-
-static void probed(void)
-{
-	ENTERS(control_role);
-	leg_transport_event(&(struct dataplane_event){.type = TRANSPORT_EVENT_PROBED, .transport = leg->transport});
-}
-
-static void timer_runs_out(struct control_timer *timer)
-{
-	ENTERS(control_role);
-	assert_true(control_timer_armed(timer));
-	void (*fn)(void *) = timer->fn;
-	void *arg = timer->arg;
-	control_timer_stop(timer);
-	fn(arg);
-}
-
-static struct ws *last(void)
-{
-	return &sockets[socket_count - 1];
-}
-
-// ---- one leg per case, connected
-
-static struct config config = {.limits = {.signal_ms = 5000, .transport_ms = 5000, .recover_limit_ms = 60000}};
-static char ca_file[] = "";
-
-static int joining(void **state)
-{
-	ENTERS(control_role);
-	struct err err = {""};
-	leaves = offers = subscriptions = 0;
-	leg_world_begin();
-	leg_ops.ws_send = count_send;
-	memset(events, 0, sizeof(events));
-	config.livekit.ca_file = ca_file;
-	assert_int_equal(control_init(&err), 0);
-	struct leg_config c = {.config = &config, .url = "ws://server:7880", .token = TOKEN, .target_identity = "phone",
-		.user_id = "user", .generation = 1, .event = on_event};
-	leg = leg_join(&c, &err);
-	assert_non_null(leg);
-	timer_runs_out(&leg->retry_timer); // dials a turn of the loop later
-	return 0;
-}
-
-static int connected(void **state)
-{
-	joining(state);
-	says_join(last());
-	transport_is(TRANSPORT_CONNECTED);
-	assert_int_equal(events[LEG_EVENT_READY], 1);
-	return 0;
-}
-
-static int over(void **state)
-{
-	ENTERS(control_role);
-	leg_leave(leg, "test");
-	control_finish();
-	assert_int_equal(opens, closes);
-	for (unsigned i = 0; i < socket_count; i++)
-		assert_true(sockets[i].closed);
-	return 0;
 }
 
 static bool resumes(const struct ws *ws)
@@ -577,120 +470,7 @@ static void silenced_leg_still_says_leave(void **state)
 	assert_true(ws->closed);
 }
 
-// ---- taken over by a JoinRoom
-
-static void take_over(void)
-{
-	ENTERS(control_role);
-	struct err err = {""};
-	assert_true(leg_resumable(leg));
-	assert_int_equal(leg_resume(leg, FRESH, &err), 0);
-	assert_int_equal(probes, 1);
-	assert_string_equal(last()->bearer, FRESH);
-}
-
-static void takeover_keeps_the_old_line_until_accepted(void **state)
-{
-	(void)state;
-	struct ws *old = last();
-	take_over();
-	assert_false(old->closed);
-	says_reconnect(last());
-	assert_true(old->closed);
-	assert_int_equal(events[LEG_EVENT_RESUMED], 0); // no sign of life of the media path yet
-	probed();
-	assert_int_equal(events[LEG_EVENT_RESUMED], 1);
-	assert_int_equal(events[LEG_EVENT_STATE], 0);
-	assert_int_equal(restarts, 0);
-	assert_int_equal(leaves, 0);
-	loses(&sockets[0]); // late, of the old line
-	assert_int_equal(leg->state, LEG_CONNECTED);
-}
-
-static void takeover_of_a_dead_path_restarts_ice(void **state)
-{
-	(void)state;
-	take_over();
-	says_reconnect(last());
-	timer_runs_out(&leg->takeover.probe_timer);
-	assert_int_equal(restarts, 1);
-	probed();
-	assert_int_equal(events[LEG_EVENT_RESUMED], 1);
-}
-
-static void takeover_of_a_path_that_stays_dead_is_refused(void **state)
-{
-	(void)state;
-	take_over();
-	timer_runs_out(&leg->takeover.probe_timer);
-	assert_int_equal(restarts, 0); // the server has not accepted yet
-	says_reconnect(last());
-	assert_int_equal(restarts, 1);
-	transport_is(TRANSPORT_FAILED); // the takeover's own limit decides
-	timer_runs_out(&leg->takeover.limit_timer);
-	assert_int_equal(events[LEG_EVENT_REFUSED], 1);
-}
-
-static void refused_and_failed_takeovers_leave_the_leg_as_it_was(void **state)
-{
-	(void)state;
-	struct ws *old = last();
-	take_over();
-	says_leave(last(), LIVEKIT__LEAVE_REQUEST__ACTION__RECONNECT, LIVEKIT__DISCONNECT_REASON__STATE_MISMATCH);
-	assert_int_equal(events[LEG_EVENT_REFUSED], 1);
-	probes = 0;
-	take_over();
-	refuses(last(), 401, "HTTP 401: invalid");
-	assert_int_equal(events[LEG_EVENT_RESUME_FAILED], 1);
-	assert_string_equal(last_cause, "HTTP 401: invalid");
-	probes = 0;
-	take_over();
-	timer_runs_out(&leg->takeover.limit_timer);
-	assert_int_equal(events[LEG_EVENT_RESUME_FAILED], 2);
-	assert_false(old->closed);
-	assert_int_equal(leg->state, LEG_CONNECTED);
-	assert_string_equal(leg->token, TOKEN);
-}
-
-static void takeover_of_a_recovering_leg(void **state)
-{
-	(void)state;
-	loses(last());
-	assert_int_equal(leg->state, LEG_RECOVERING);
-	take_over();
-	says_reconnect(last());
-	probed();
-	assert_int_equal(leg->state, LEG_CONNECTED);
-	assert_int_equal(events[LEG_EVENT_RESUMED], 1);
-	assert_false(control_timer_armed(&leg->retry_timer));
-	assert_false(control_timer_armed(&leg->recover_timer));
-}
-
-// What the leg put off for the takeover it makes up for when the takeover comes to nothing.
-static void failed_takeover_does_not_make_a_zombie(void **state)
-{
-	(void)state;
-	take_over();
-	transport_is(TRANSPORT_FAILED);
-	assert_int_equal(leg->state, LEG_CONNECTED);
-	refuses(last(), 401, "HTTP 401: invalid");
-	assert_int_equal(events[LEG_EVENT_RESUME_FAILED], 1);
-	timer_runs_out(&leg->closed_timer);
-	assert_int_equal(leg->state, LEG_RECOVERING);
-	timer_runs_out(&leg->retry_timer);
-	struct ws *own = last();
-	probes = 0;
-	take_over(); // while it dials by itself: one at a time
-	assert_true(own->closed);
-	refuses(last(), 401, "HTTP 401: invalid");
-	timer_runs_out(&leg->closed_timer);
-	timer_runs_out(&leg->retry_timer);
-	says_reconnect(last());
-	assert_int_equal(restarts, 1);
-	probed();
-	assert_int_equal(leg->state, LEG_CONNECTED);
-	assert_int_equal(opens, 1);
-}
+// ---- told by its slot
 
 static void another_target_is_told_to_the_transport(void **state)
 {
@@ -757,12 +537,6 @@ int main(void)
 		CASE(silenced_leg_does_not_dial, connected),
 		CASE(silenced_leg_says_farewell_to_a_late_resume, connected),
 		CASE(silenced_leg_still_says_leave, connected),
-		CASE(takeover_keeps_the_old_line_until_accepted, connected),
-		CASE(takeover_of_a_dead_path_restarts_ice, connected),
-		CASE(takeover_of_a_path_that_stays_dead_is_refused, connected),
-		CASE(refused_and_failed_takeovers_leave_the_leg_as_it_was, connected),
-		CASE(takeover_of_a_recovering_leg, connected),
-		CASE(failed_takeover_does_not_make_a_zombie, connected),
 		CASE(another_target_is_told_to_the_transport, connected),
 		CASE(frozen_leg_regains_nothing, connected),
 		CASE(thawed_leg_goes_on_recovering, connected),
