@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: ISC
 //
-// ingress_fuzz.c - whole frames into a worker: Ethernet, IPv4, UDP, the transport, SRTP, RTP, RED, RTCP, Opus, down to the ring.
+// ingress_fuzz.c - whole frames into a worker: Ethernet, IPv4, UDP, the transport, SRTP, RTP, RED, RTCP, Opus, down to the ring;
+// and what the worker punts of ARP and ICMP into its answers.
 //
-// Runs on: worker; there is no other thread.
+// Runs on: worker and handshake, one after the other on one thread.
 //
 // The input is a row of frames. A frame is taken as it is, or is completed: with addresses and lengths that let it reach a
 // transport, and sealed with the transport's keys. Whatever comes, every packet buffer comes back to the pool.
@@ -10,6 +11,8 @@
 #include <rte_eal.h>
 #include <stdlib.h>
 
+#include "dataplane/arp.h"
+#include "dataplane/icmp.h"
 #include "dataplane/transport.h"
 #include "dataplane/worker.h"
 
@@ -58,6 +61,7 @@ ROLE_UNCHECKED static void plane_make(void)
 	plane.assoc = ring("assoc");
 	plane.worker_events = ring("events");
 	worker->inbox = ring("inbox");
+	worker->inject = ring("inject");
 	worker->mail = ring("mail");
 	worker->srtp_mgr = srtp_mgr_create();
 	plane.ports[0].config.address = OUR_IP;
@@ -116,6 +120,23 @@ static void ring_empty(struct rte_ring *from, bool packets)
 	while (rte_ring_sc_dequeue(from, &object) == 0)
 		if (packets)
 			rte_pktmbuf_free(object);
+}
+
+// An answer goes the way of everything that others than the worker send.
+static void punts_answer(uint64_t now_ns)
+{
+	ENTERS(handshake_role);
+	void *object;
+	while (rte_ring_sc_dequeue(plane.punt, &object) == 0) {
+		struct rte_mbuf *mbuf = object;
+		if (packet_of(mbuf)->kind == PACKET_ICMP) {
+			icmp_input(mbuf, now_ns);
+			continue;
+		}
+		if (packet_of(mbuf)->kind == PACKET_ARP)
+			arp_input(0, rte_pktmbuf_mtod(mbuf, const uint8_t *), rte_pktmbuf_data_len(mbuf), now_ns);
+		rte_pktmbuf_free(mbuf);
+	}
 }
 
 // The input's bytes become an RTP or RTCP packet of ours, sealed as the sender would.
@@ -178,6 +199,7 @@ static struct rte_mbuf *frame_make(const uint8_t *data, uint32_t bytes, uint8_t 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint16_t seq = 1;
+	static uint64_t answers_ns = 1000000000;
 	ENTERS(worker_role);
 	if (plane.pool == NULL)
 		plane_make();
@@ -203,7 +225,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (count > 0)
 		ingress_wire(worker, 0, burst, count);
 	egress_flush(worker);
-	ring_empty(plane.punt, true);
+	punts_answer(answers_ns += 1000000000); // what was answered before is forgotten
+	ring_empty(worker->inject, true);
 	ring_empty(plane.punt_known, true);
 	ring_empty(plane.assoc, true);
 	ring_empty(worker->inbox, true);
