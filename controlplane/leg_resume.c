@@ -26,7 +26,8 @@ static void on_recover_due(void *arg)
 	char reason[sizeof(leg->recover_due)];
 	memcpy(reason, leg->recover_due, sizeof(reason));
 	leg->recover_due[0] = '\0';
-	leg_recover(leg, reason, leg->transport_open && leg->transport_connected);
+	if (reason[0] != '\0') // else another takeover has succeeded in between
+		leg_recover(leg, reason, leg->transport_open && leg->transport_connected);
 }
 
 void leg_recover_later(struct leg *leg, const char *reason)

@@ -63,6 +63,24 @@ static void old_line_that_ends_before_a_refusal_is_a_loss(void **state)
 	assert_int_equal(leg->state, LEG_CONNECTED);
 }
 
+static void second_takeover_makes_up_for_the_first(void **state)
+{
+	(void)state;
+	ENTERS(control_role);
+	take_over();
+	loses(&sockets[0]);
+	leg_resume_abandon(leg); // superseded
+	probes = 0;
+	take_over();
+	says_reconnect(last());
+	probed();
+	assert_int_equal(events[LEG_EVENT_RESUMED], 1);
+	if (control_timer_armed(&leg->closed_timer))
+		timer_runs_out(&leg->closed_timer);
+	assert_int_equal(leg->state, LEG_CONNECTED);
+	assert_int_equal(events[LEG_EVENT_STATE], 0);
+}
+
 static void takeover_of_a_dead_path_restarts_ice(void **state)
 {
 	(void)state;
@@ -155,6 +173,7 @@ int main(void)
 		CASE(takeover_keeps_the_old_line_until_accepted, connected),
 		CASE(old_line_that_ends_first_is_no_loss, connected),
 		CASE(old_line_that_ends_before_a_refusal_is_a_loss, connected),
+		CASE(second_takeover_makes_up_for_the_first, connected),
 		CASE(takeover_of_a_dead_path_restarts_ice, connected),
 		CASE(takeover_of_a_path_that_stays_dead_is_refused, connected),
 		CASE(refused_and_failed_takeovers_leave_the_leg_as_it_was, connected),
