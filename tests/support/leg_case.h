@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "tests/support/leg_server.h"
+#include "tests/support/timer_runs_out.h"
 
 static unsigned leaves, offers, subscriptions;
 static uint32_t last_offer_id;
@@ -55,16 +56,6 @@ static void probed(void)
 {
 	ENTERS(control_role);
 	leg_transport_event(&(struct dataplane_event){.type = TRANSPORT_EVENT_PROBED, .transport = leg->transport});
-}
-
-static void timer_runs_out(struct control_timer *timer)
-{
-	ENTERS(control_role);
-	assert_true(control_timer_armed(timer));
-	void (*fn)(void *) = timer->fn;
-	void *arg = timer->arg;
-	control_timer_stop(timer);
-	fn(arg);
 }
 
 static struct ws *last(void)

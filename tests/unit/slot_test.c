@@ -6,6 +6,7 @@
 
 #include "dataplane/stats.h"
 #include "tests/support/slot_world.h"
+#include "tests/support/timer_runs_out.h"
 
 static void resume_keeps_the_transport(void **state)
 {
@@ -369,16 +370,6 @@ static void legs_that_cannot_be_made(void **state)
 	end();
 }
 
-static void run_out(struct control_timer *timer)
-{
-	ENTERS(control_role);
-	assert_true(control_timer_armed(timer));
-	void (*fn)(void *) = timer->fn;
-	void *arg = timer->arg;
-	control_timer_stop(timer);
-	fn(arg);
-}
-
 static void pcm_is_wanted_from_a_join_until_the_last_has_left(void **state)
 {
 	(void)state;
@@ -391,12 +382,12 @@ static void pcm_is_wanted_from_a_join_until_the_last_has_left(void **state)
 	assert_false(control_timer_armed(&slot->wanted_timer));
 	slot_stream_detach(&stream);
 	assert_true(pcm_wanted); // it may come back for what is in the ring
-	run_out(&slot->wanted_timer);
+	timer_runs_out(&slot->wanted_timer);
 	assert_false(pcm_wanted);
 	listen_in();
 	assert_true(pcm_wanted);
 	slot_stream_detach(&stream);
-	run_out(&slot->wanted_timer);
+	timer_runs_out(&slot->wanted_timer);
 	assert_false(pcm_wanted);
 	call(1, "room", "a", "phone"); // a cloud that comes back joins first, then listens
 	assert_true(pcm_wanted);
@@ -460,7 +451,7 @@ static void a_late_stream_hears_what_is_younger_than_the_ring_once(void **state)
 			say(slot, 3, clock_mono_ns());
 			atomic_store(&stream.delivered, 3);
 			slot_stream_detach(&stream);
-			run_out(&slot->wanted_timer); // no more is decoded: what lies in the ring is there all the same
+			timer_runs_out(&slot->wanted_timer); // no more is decoded: what lies in the ring is there all the same
 		}
 		say(slot, cases[i].old, OLD);
 		say(slot, cases[i].young, clock_mono_ns());
